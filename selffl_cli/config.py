@@ -1,0 +1,244 @@
+"""One experiment as typed, validated data: TOML in, one resolved record a run out.
+
+The resolved record holds everything that changes the numbers; its hash names the run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .errors import UsageError, nearest
+from .validation import Strict, validate
+
+# Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
+# tests/test_golden.py fails until it is.
+ENGINE_VERSION = 1
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+class TrainConfig(Strict):
+    """How long and how hard a method trains: the `[train]` table."""
+
+    rounds: int = Field(100, ge=1, le=1_000_000, description="communication rounds")
+    participation: float = Field(1.0, gt=0, le=1, description="share C of the clients in a round")
+    clients_per_round: int | None = Field(None, ge=1, description="a fixed number of clients a round, instead of C")
+    local_epochs: int | None = Field(None, ge=1, le=10_000, description="passes over a client's data a round")
+    local_steps: int | None = Field(None, ge=1, le=1_000_000, description="steps a round, instead of epochs")
+    batch_size: int | Literal["full"] = Field(10, description="samples a step, or 'full'")
+    learning_rate: float = Field(0.1, gt=0, le=1e6, description="client learning rate eta")
+    eval_every: int = Field(10, ge=1, description="rounds between evaluations of all clients")
+    dtype: Literal["float32", "float64"] = "float32"
+
+    @field_validator("batch_size")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("a batch has at least one sample; write a positive number or 'full'")
+        return value
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainConfig:
+        if self.local_epochs and self.local_steps:
+            raise ValueError("give local_epochs or local_steps, not both")
+        return self
+
+    def budget(self, samples: int) -> int:
+        """FedAvg's local steps for a client of `samples` training samples (one epoch unless told otherwise)."""
+        if self.local_steps:
+            return self.local_steps
+        per_epoch = 1 if self.batch_size == "full" else -(-samples // int(self.batch_size))
+        return max(1, (self.local_epochs or 1) * per_epoch)
+
+    def cohort_size(self, clients: int) -> int:
+        """Clients that take part in a round: max(floor(C M), 1) (McMahan et al. 2017)."""
+        if self.clients_per_round:
+            return min(self.clients_per_round, clients)
+        return max(int(self.participation * clients + 1e-9), 1)
+
+
+class Claim(Strict):
+    """One statement of a paper, as a comparison of two figures of this experiment."""
+
+    id: str
+    text: str
+    source: str = ""
+    paper: str = ""
+    left: str
+    right: str | float
+    relation: Literal["greater", "less", "equal"]
+    margin: float = Field(0.0, ge=0)
+    at: Literal["rounds", "gradients"] = "rounds"
+    where: dict[str, Any] = {}
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _margin(self) -> Claim:
+        if self.relation == "equal" and self.margin == 0:
+            raise ValueError("'equal' needs a margin stated beforehand")
+        return self
+
+
+class WarmStart(Strict):
+    """A shared start: `method` trained for `rounds` before every method, once a seed."""
+
+    method: str = "fedavg-w"
+    rounds: int = Field(200, ge=1)
+    train: dict[str, Any] = {}
+
+
+class Experiment(Strict):
+    """One table or figure: data, model, methods, seeds and what is claimed of it."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    seeds: list[int] = Field([0], min_length=1)
+    data: dict[str, Any]
+    model: dict[str, Any]
+    train: TrainConfig = TrainConfig()
+    warm_start: WarmStart | None = None
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    sweep: dict[str, list[Any]] = {}
+    claims: list[Claim] = []
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("a name is letters, digits, '.', '_', '+' and '-', since it names a folder")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value) or any(not 0 <= seed < 2**31 for seed in value):
+            raise ValueError("seeds are different whole numbers from 0 to 2147483647")
+        return value
+
+    @field_validator("data", "model")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("name"), str):
+            raise ValueError("needs a name = \"…\"")
+        return value
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the `[sweep]` values, as {dotted key: value}; one empty one without a sweep."""
+        keys = list(self.sweep)
+        for values in itertools.product(*self.sweep.values()):
+            yield dict(zip(keys, values, strict=True))
+
+
+class RunConfig(Strict):
+    """One run, resolved: written to run.toml, hashed into the folder's name."""
+
+    experiment: str
+    label: str
+    seed: int
+    setting: dict[str, Any] = {}
+    data: dict[str, Any]  # name, hash, partition, clients and the arguments it was prepared with
+    model: dict[str, Any]  # name and every option, defaults written out
+    train: TrainConfig
+    method: dict[str, Any]  # name and every option, defaults written out
+    versions: dict[str, int]  # engine, model, method
+    init: str = ""  # hash of the model it starts from; "" = the network's own start from the seed
+
+    def key(self) -> str:
+        """Eight hexadecimal digits over everything that changes the numbers."""
+        content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
+        content["data"] = self.data["hash"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    def folder(self, runs: Path) -> Path:
+        """runs/EXPERIMENT/DATA-LABEL-sSEED-HASH."""
+        label = re.sub(r"[^A-Za-z0-9._+=-]", "_", self.label)[:60]
+        return runs / self.experiment / f"{self.data['name']}-{label}-s{self.seed}-{self.key()}"
+
+
+def experiments_folder() -> Path:
+    """Where the shipped TOMLs are: inside the wheel, or beside the package in a checkout."""
+    inside = Path(__file__).parent / "experiments"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "experiments"
+
+
+def experiment_names() -> list[str]:
+    return sorted(path.stem for path in experiments_folder().glob("*.toml"))
+
+
+def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment by name or from a TOML file; `overrides` are {dotted key: value}."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        if name not in experiment_names():
+            raise UsageError(f"unknown experiment '{name}'{nearest(name, experiment_names())}, or give a .toml file")
+        path = experiments_folder() / f"{name}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise UsageError(f"{path}: not a readable TOML file: {str(error).splitlines()[0]}") from None
+    for key, value in (overrides or {}).items():
+        set_key(content, key, value)
+    content.setdefault("name", path.stem)
+    experiment = validate(Experiment, content, path.name)
+    for key in experiment.sweep:
+        if key.partition(".")[0] not in ("data", "model", "train", "methods"):
+            raise UsageError(f"{path.name}: sweep key '{key}' is not one of data., model., train. or methods.")
+    return experiment
+
+
+def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `a.b.c` in nested tables, making tables on the way."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise UsageError(f"--set {dotted}: '{part}' is a value, not a table")
+    content[last] = value
+
+
+def apply_setting(experiment: Experiment, setting: Mapping[str, Any]) -> Experiment:
+    """The experiment at one point of its sweep."""
+    if not setting:
+        return experiment
+    content = experiment.model_dump(mode="json", exclude_defaults=False)
+    for key, value in setting.items():
+        set_key(content, key, value)
+    return validate(Experiment, content, experiment.name)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`"0-4"`, `"3"`, `"0,2,7-9"` → seeds in the order given."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part)
+        if not match:
+            raise UsageError(f"--seeds '{text}': '{part}' is not a number or a range such as 0-4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first > 9999:
+            raise UsageError(f"--seeds '{text}': the range {part} is empty or longer than 10000")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def train_config(base: TrainConfig, overrides: Mapping[str, Any], where: str) -> TrainConfig:
+    """`[train]` with a method's or warm start's own values; naming one of the budget keys drops the other."""
+    values = base.model_dump(exclude_none=True)
+    for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs"),
+                       ("participation", "clients_per_round"), ("clients_per_round", "participation")):
+        if one in overrides:
+            values.pop(other, None)
+    return validate(TrainConfig, {**values, **overrides}, where)
+
+
