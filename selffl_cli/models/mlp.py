@@ -1,0 +1,35 @@
+"""Multi-layer perceptron with ReLU between its layers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..shards import Manifest
+from ..validation import Strict
+
+
+class Options(Strict):
+    hidden: list[int] = Field([64], min_length=1, max_length=16, description="units of each hidden layer")
+
+
+class MLP(nn.Module):
+    def __init__(self, inputs: int, hidden: list[int], classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, o in pairwise([inputs, *hidden]):
+            layers += [nn.Linear(i, o), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.output = nn.Linear(hidden[-1], classes)
+        self.head = ("output.weight", "output.bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, …] → logits [B, classes]."""
+        return self.output(self.body(x.flatten(1)))
+
+
+def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
+    return MLP(prod(manifest.input.shape), options.hidden, len(manifest.classes))

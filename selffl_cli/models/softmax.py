@@ -1,0 +1,30 @@
+"""Softmax regression: one linear layer over the flattened input."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor, nn
+
+from ..shards import Manifest
+from ..validation import Strict
+
+
+class Options(Strict):
+    pass
+
+
+class Softmax(nn.Module):
+    head = ("linear.weight", "linear.bias")
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, …] → logits [B, classes]."""
+        return self.linear(x.flatten(1))
+
+
+def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
+    return Softmax(prod(manifest.input.shape), len(manifest.classes))

@@ -1,0 +1,64 @@
+"""What a model's outputs are compared with: losses to train on, scores to judge by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Classification:
+    """Cross-entropy over K logits, or binary cross-entropy when the model gives a single one; judged by accuracy."""
+
+    metric = "accuracy"
+    higher_is_better = True
+    reduction = "mean"  # a batch's loss is the mean over its samples
+
+    @staticmethod
+    def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Loss of each sample: outputs [B, K] or [B, 1], y [B] class indices → [B]."""
+        if outputs.shape[-1] == 1:
+            return F.binary_cross_entropy_with_logits(outputs[..., 0], y.to(outputs.dtype), reduction="none")
+        return F.cross_entropy(outputs, y, reduction="none")
+
+    @staticmethod
+    def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """1 where the prediction is right, else 0: [B]."""
+        predicted = (outputs[..., 0] > 0).long() if outputs.shape[-1] == 1 else outputs.argmax(-1)
+        return (predicted == y).to(outputs.dtype)
+
+
+class Gaussian:
+    """The two-level Gaussian's quadratic loss (theta - z)²/(2 s), summed (METHODS of the paper's section 3)."""
+
+    metric = "squared_error"
+    higher_is_better = False
+    reduction = "sum"
+
+    @staticmethod
+    def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """outputs theta [B, d], x = z [B, d], y = s [B] → [B]."""
+        return ((outputs - x) ** 2).sum(-1) / (2 * y.to(outputs.dtype))
+
+    @staticmethod
+    def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Squared error a coordinate: [B]. On the test part x is the true theta_m."""
+        return ((outputs - x) ** 2).mean(-1)
+
+
+Task = type[Classification] | type[Gaussian]
+TASKS: dict[str, Task] = {"classification": Classification, "gaussian": Gaussian}
+
+
+def batch_loss(task: Task, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The scalar that one step descends."""
+    losses = task.losses(outputs, x, y)
+    return losses.sum() if task.reduction == "sum" else losses.mean()
+
+
+def prediction(outputs: Tensor) -> Tensor:
+    """Class probabilities of each sample [B, K] (two columns for a single logit)."""
+    if outputs.shape[-1] == 1:
+        positive = outputs[..., 0].sigmoid()
+        return torch.stack([1 - positive, positive], -1)
+    return outputs.softmax(-1)
