@@ -62,7 +62,7 @@ COMMANDS = {
 
 
 def _epilog(examples: tuple[str, ...]) -> str:
-    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  [cyan]{example}[/cyan]" for example in examples)
+    return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{example}[/cyan]" for example in examples)])
 
 
 def _load(name: str) -> Any:
