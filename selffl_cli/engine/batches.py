@@ -1,0 +1,47 @@
+"""Which samples a step sees: a function of (seed, stream, round, client, step) and nothing else.
+
+Counter-based randomness (Philox) needs no generator state: a resumed run, another number of workers or another
+engine draws the same batches, and every method of a seed sees the same clients in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+
+def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
+    """A generator of its own for each (seed, purpose, up to three counters)."""
+    stream = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    words = (*counters, 0, 0, 0)[:3]
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, *words]))
+
+
+def sample_clients(seed: int, round_: int, clients: int, size: int) -> np.ndarray:
+    """The clients of a round, without replacement, in ascending order [size]."""
+    if size >= clients:
+        return np.arange(clients)
+    return np.sort(generator(seed, "clients", round_).choice(clients, size, replace=False))
+
+
+class Batches:
+    """Batches of one round. Each epoch of a stream is a permutation; its last, short batch counts."""
+
+    def __init__(self, seed: int, round_: int, sizes: np.ndarray, batch_size: int | None) -> None:
+        """sizes: training samples of every client [M]; batch_size None = the whole client in one batch."""
+        self.seed, self.round, self.sizes, self.batch_size = seed, round_, sizes, batch_size
+        self._last: dict[str, tuple[tuple[int, int], np.ndarray]] = {}
+
+    def indices(self, stream: str, client: int, step: int) -> np.ndarray | None:
+        """Positions within the client's samples [at most batch_size]; None = all of them in their own order."""
+        size = int(self.sizes[client])
+        if self.batch_size is None or self.batch_size >= size:
+            return None
+        per_epoch = -(-size // self.batch_size)
+        epoch, position = divmod(step, per_epoch)
+        key, order = self._last.get(stream, ((-1, -1), None))
+        if key != (client, epoch) or order is None:
+            order = generator(self.seed, stream, self.round, client, epoch).permutation(size)
+            self._last[stream] = ((client, epoch), order)
+        return order[position * self.batch_size : (position + 1) * self.batch_size]

@@ -1,0 +1,165 @@
+"""The contract between methods and the engine: a cohort of clients as matrices [C, P].
+
+A method is tensor maths on such matrices. `Cohort.local` is the one primitive that trains; `Cohort.sum` (and
+`gather`, one entry a client) the only places where machines talk to each other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches import Batches
+from .collective import Collective, Dealt
+from .flat import DevicePart, FlatModel
+from .store import ClientStore
+
+Params = Tensor | tuple[Tensor, ...]
+# grad(params [C, P], stream) → gradients [C, P] on this step's batches of that stream ("local" is the main one)
+Grad = Callable[..., Tensor]
+# step(params, grad, *context) → new params
+Step = Callable[..., Any]
+
+
+@dataclass
+class State:
+    """What a method keeps: `server` tensors, the same on every rank, and rows by client id."""
+
+    server: dict[str, Tensor]
+    clients: ClientStore
+
+
+@dataclass
+class Local:
+    """What local training returns, row i for the cohort's client i."""
+
+    end: Any  # Tensor [C, P], or a tuple of tensors as `start` was
+    mean: Tensor | None = None  # running mean of the iterates, the start included [C, P]
+    scatter: Tensor | None = None  # sum of squared distances of the iterates from their mean [C]
+    count: Tensor | None = None  # number of iterates, the start included [C]
+
+
+@dataclass
+class Counts:
+    """What a round cost and showed; merged over ranks at its end."""
+
+    loss: Tensor  # sum of the losses at the steps' first gradients [C]
+    steps: Tensor  # local steps [C]
+    gradients: int = 0  # batch gradients
+    samples: int = 0  # samples in them
+    diverged: int = -1  # a client whose loss or parameters were not finite, the lowest id; -1 = none
+    revealed: dict[str, float] = field(default_factory=dict)
+    per_client: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The variances behind simulated data, where the shards carry them (the two-level Gaussian), by coordinate."""
+
+    inter_variance: float  # s0
+    intra_variance: Tensor  # s_m of every client [M]
+
+
+class Cohort(ABC):
+    """The clients of one round (or of one evaluation chunk) that this rank was dealt."""
+
+    def __init__(
+        self,
+        model: FlatModel,
+        data: DevicePart,
+        store: ClientStore,
+        collective: Collective,
+        clients: np.ndarray,
+        budget: np.ndarray,
+        *,
+        seed: int,
+        round_: int,
+        batch_size: int | None,
+        learning_rate: float,
+        truth: Truth | None = None,
+    ) -> None:
+        self.model, self.data, self.store = model, data, store
+        self.dealt = Dealt(clients, budget[clients].astype(np.float64), collective)
+        own = self.dealt.clients[self.dealt.local]
+        device, dtype = model.device, model.dtype
+        self.round, self.learning_rate = round_, learning_rate
+        self.num_clients = store.num_clients
+        self.size = len(clients)  # clients of the whole cohort, over all ranks
+        self.everyone = torch.as_tensor(self.dealt.clients, device=device)  # ids, in the order of `gather`
+        self.clients = torch.as_tensor(own, device=device)  # ids of this rank's clients [C]
+        self.samples = torch.as_tensor(data.sizes[own], device=device, dtype=dtype)  # n_m [C]
+        self.budget = torch.as_tensor(budget[own], device=device)  # FedAvg's local steps [C]
+        self.mean_budget = float(budget[clients].mean())
+        per_epoch = np.ones_like(data.sizes) if batch_size is None else -(-data.sizes // batch_size)
+        self.epoch = torch.as_tensor(np.maximum(per_epoch[own], 1), device=device)  # batches in one pass [C]
+        self.truth = truth
+        self.batches = Batches(seed, round_, data.sizes, batch_size)
+        zeros = torch.zeros(len(own), dtype=torch.float64, device=device)
+        self.counts = Counts(loss=zeros, steps=zeros.clone())
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def spread(self, vector: Tensor) -> Tensor:
+        """One row for each client, all of them `vector`: [C, P], without copying."""
+        return vector.expand(len(self), *vector.shape)
+
+    @abstractmethod
+    def local(
+        self,
+        step: Step,
+        start: Params,
+        steps: Tensor,
+        context: tuple[Tensor, ...] = (),
+        variance: bool = False,
+    ) -> Local:
+        """Apply `step` `steps[i]` times to client i's rows of `start`.
+
+        step(params, grad, *context) gets the rows it works on: params as `start` was given (one tensor or a tuple),
+        `context` sliced alike, and `grad(params, stream="local")`. With `variance` the iterates of the first tensor
+        are summarised (mean and scatter, the start counted).
+        """
+
+    @abstractmethod
+    def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
+        """Gradients [C, P] at `params` on one batch of `stream`, outside any local loop."""
+
+    def sgd(self, params: Tensor, grad: Grad) -> Tensor:
+        """The ready-made step: w - eta grad F(w)."""
+        return params - self.learning_rate * grad(params)
+
+    def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Weighted sum over the clients of all ranks; values [C, …], weights [C]."""
+        return self.dealt.sum(values, weights)
+
+    def mean(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Weighted mean over the clients of all ranks; equal weights when all are zero."""
+        total = self.sum(weights)
+        if total == 0:
+            weights, total = torch.ones_like(weights), self.sum(torch.ones_like(weights))
+        return self.sum(values, weights / total)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Rows of all ranks' clients [size, …] in the order of `everyone`."""
+        return self.dealt.gather(values)
+
+    def reveal(self, **figures: float | Tensor) -> None:
+        """Record figures of this round (the same on every rank) in its metrics."""
+        self.counts.revealed.update({name: float(value) for name, value in figures.items()})
+
+    def reveal_clients(self, **figures: Tensor) -> None:
+        """Record one figure for each client of the round: tensors [C]."""
+        self.counts.per_client.update(figures)
+
+
+def scatter_update(mean: Tensor, scatter: Tensor, count: int, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Welford's update: mean and sum of squared distances after `value` [C, P] as sample number `count`."""
+    delta = value - mean
+    mean = mean + delta / count
+    return mean, scatter + (delta * (value - mean)).sum(-1)

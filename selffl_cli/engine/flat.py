@@ -1,0 +1,92 @@
+"""A model whose parameters are one flat vector, and a client part of the shards on a device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.task import Task, batch_loss
+from ..shards import Part
+
+
+class FlatModel:
+    """`nn.Module` whose parameters are views of `self.vector` [P]; frozen tensors (buffers) exist once."""
+
+    def __init__(self, module: nn.Module, task: Task, device: torch.device, dtype: torch.dtype) -> None:
+        self.module, self.task, self.dtype, self.device = module.to(device, dtype), task, dtype, device
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self.layout = {name: tuple(p.shape) for name, p in named}
+        self.parameters = [p for _, p in named]
+        self.vector = torch.cat([p.detach().reshape(-1) for p in self.parameters])
+        offset = 0
+        for parameter in self.parameters:
+            parameter.data = self.vector[offset : offset + parameter.numel()].view(parameter.shape)
+            offset += parameter.numel()
+        self.start = self.vector.clone()
+
+    @property
+    def size(self) -> int:
+        """P, the number of trained parameters."""
+        return self.vector.numel()
+
+    def head_mask(self) -> Tensor:
+        """True where a parameter belongs to the head that the module names: bool [P]."""
+        head = set(getattr(self.module, "head", ()))
+        parts = [torch.full(shape, name in head).reshape(-1) for name, shape in self.layout.items()]
+        return torch.cat(parts).to(self.device)
+
+    def gradient(self, vector: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of the batch's loss at `vector` [P], and the loss (detached scalar)."""
+        self.vector.copy_(vector)
+        with torch.enable_grad():
+            loss = batch_loss(self.task, self.module(x), x, y)
+            grads = torch.autograd.grad(loss, self.parameters)
+        return torch.cat([g.reshape(-1) for g in grads]), loss.detach()
+
+    def outputs(self, vector: Tensor, x: Tensor) -> Tensor:
+        """Outputs at `vector` without a graph."""
+        self.vector.copy_(vector)
+        with torch.no_grad():
+            return self.module(x)
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """The flat vector as named tensors of the module's shapes."""
+        sizes = [int(np.prod(shape)) for shape in self.layout.values()]
+        return {
+            name: piece.reshape(shape).clone()
+            for (name, shape), piece in zip(self.layout.items(), vector.split(sizes), strict=True)
+        }
+
+    def flatten(self, named: dict[str, Tensor]) -> Tensor:
+        """The inverse of `named`; KeyError or ValueError where names or shapes differ."""
+        pieces = []
+        for name, shape in self.layout.items():
+            if tuple(named[name].shape) != shape:
+                raise ValueError(f"{name} has shape {tuple(named[name].shape)}, not {shape}")
+            pieces.append(named[name].reshape(-1))
+        return torch.cat(pieces).to(self.device, self.dtype)
+
+
+class DevicePart:
+    """One part of the shards on the engine's device: x, y [n, …] ordered by client, with offsets [M+1]."""
+
+    def __init__(self, part: Part, device: torch.device, dtype: torch.dtype) -> None:
+        self.x, self.y = (self._place(part.arrays[name], device, dtype) for name in ("x", "y"))
+        self.offsets = np.asarray(part.offsets, dtype=np.int64)
+        self.sizes = np.diff(self.offsets)
+
+    @staticmethod
+    def _place(values: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+        if values.is_floating_point():
+            return values.to(device, dtype)
+        return values.to(device) if values.dtype == torch.uint8 else values.to(device, torch.int64)
+
+    def client(self, client: int, indices: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """x and y of one client, or of some of its samples."""
+        start, stop = self.offsets[client], self.offsets[client + 1]
+        x, y = self.x[start:stop], self.y[start:stop]
+        if indices is None:
+            return x, y
+        chosen = torch.from_numpy(indices).to(x.device)
+        return x[chosen], y[chosen]

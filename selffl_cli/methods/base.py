@@ -1,0 +1,67 @@
+"""The contract of a method: pure functions over explicit state. The loop over clients belongs to the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, State
+from ..engine.store import ClientStore
+from ..validation import Strict
+
+Weighting = Literal["samples", "equal"]
+
+
+class Options(Strict):
+    """A method without options."""
+
+
+class Weighted(Strict):
+    """Options of a method that averages models."""
+
+    weighting: Weighting = Field("samples", description="average by samples (-w) or equally (-e)")
+
+
+class Method(ABC):
+    """One way to train global and personal models."""
+
+    idea: ClassVar[str]  # one line
+    paper: ClassVar[str]
+    per_client: ClassVar[str]  # what each client keeps between rounds
+    version: ClassVar[int] = 1  # raised when the same options give other numbers
+    options_type: ClassVar[type[Strict]] = Options
+
+    @abstractmethod
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        """State before the first round, from the shared start theta [P]. Adds the tables the method needs."""
+
+    @abstractmethod
+    def round(self, state: State, cohort: Cohort) -> State:
+        """Train the cohort and form the new state."""
+
+    @abstractmethod
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        """Personal models of the cohort's clients [C, P]; may train on their training data, changes no state."""
+
+    @abstractmethod
+    def global_(self, state: State) -> Tensor | None:
+        """The global model [P], or None for a method that has none."""
+
+    def traffic(self, size: int) -> tuple[int, int]:
+        """Numbers sent down to and up from each participant of a round, for a model of `size` parameters."""
+        return size, size
+
+
+def average_weights(weighting: Weighting, cohort: Cohort) -> Tensor:
+    """Aggregation weights of the cohort's clients [C]: n_m, or all equal."""
+    return cohort.samples if weighting == "samples" else torch.ones_like(cohort.samples)
+
+
+def last_personal(state: State, cohort: Cohort) -> Tensor:
+    """Each client's model after its last local training; the global model for one that never took part [C, P]."""
+    seen = state.clients.has("theta", cohort.clients)[:, None]
+    return torch.where(seen, state.clients.read("theta", cohort.clients), state.server["theta"])

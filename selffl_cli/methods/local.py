@@ -1,0 +1,37 @@
+"""Local training: every client alone, in the rounds in which it is sampled. What federation must beat."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..engine.cohort import Cohort, State
+from ..engine.store import ClientStore
+from .base import Method, Options
+
+
+class Local(Method):
+    idea = "each client trains alone; nothing is sent"
+    paper = "lower bound of ActPerFL's question Q1"
+    per_client = "its model"
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)
+        return State({}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        start = state.clients.read("theta", cohort.clients)
+        state.clients.write("theta", cohort.clients, cohort.local(cohort.sgd, start, cohort.budget).end)
+        cohort.reveal_clients(steps=cohort.budget)
+        return state
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return state.clients.read("theta", cohort.clients)
+
+    def global_(self, state: State) -> None:
+        return None
+
+    def traffic(self, size: int) -> tuple[int, int]:
+        return 0, 0
