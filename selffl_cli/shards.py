@@ -1,0 +1,330 @@
+"""Client shards: one folder that holds a data set as it was dealt to clients.
+
+    manifest.json          name, arguments, sources, counts, citation and the sha256 of every file below
+    clients.parquet        a row a client: client, name, group, n_train, n_validation, n_test, labels, …
+    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; the same for validation and test
+    shared.safetensors     optional arrays that belong to no client (word vectors, a true centre)
+
+A folder is written beside its place, made durable and renamed, so one that exists is whole. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from .errors import SelfflError
+from .validation import Strict
+
+if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs it
+    import pyarrow
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+PARTS = ("train", "validation", "test")
+LEFTOVER_SECONDS = 3600  # a temporary folder untouched for this long belongs to a process that was killed
+AGAIN = "prepare it again with --force"
+
+
+class Source(Strict):
+    """A file that the data came from."""
+
+    name: str
+    sha256: str
+
+
+class Samples(Strict):
+    """Samples in each part, over all clients."""
+
+    train: int = Field(ge=0)
+    validation: int = Field(ge=0)
+    test: int = Field(ge=0)
+
+
+class Input(Strict):
+    """One sample's `x`: its shape without the sample dimension, and its type as numpy names it."""
+
+    shape: list[int]
+    dtype: str
+
+
+class Manifest(Strict):
+    """Everything about a shard folder but the samples."""
+
+    format_version: int
+    name: str
+    partition: str
+    task: Literal["classification", "gaussian"]
+    sources: list[Source]
+    arguments: dict[str, Any]
+    clients: int = Field(ge=1)
+    samples: Samples
+    classes: list[str]
+    input: Input
+    citation: str
+    notes: dict[str, Any]
+    files: dict[str, str]  # file name: sha256
+    data_hash: str  # over what changes numbers: the arrays and the client table, not the way they were asked for
+
+
+@dataclass
+class ShardData:
+    """What `write_shards` writes. Every array in `arrays` has one row a sample.
+
+    `client` [n] is the client index and `part` [n] the part (0 train, 1 validation, 2 test) of each sample.
+    `client_columns` are further columns of clients.parquet; one called `group` replaces the empty groups.
+    """
+
+    name: str
+    partition: str
+    task: str
+    arrays: dict[str, np.ndarray]
+    client: np.ndarray
+    part: np.ndarray
+    client_names: list[str]
+    classes: list[str] = field(default_factory=list)
+    shared: dict[str, np.ndarray] = field(default_factory=dict)
+    client_columns: Mapping[str, Any] = field(default_factory=dict)
+    sources: list[dict[str, str]] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    citation: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def write_shards(
+    folder: Path, data: ShardData, force: bool = False, decorate: Callable[[Path], None] | None = None
+) -> None:
+    """Write `data` as the folder `folder`, whole or not at all.
+
+    `decorate` may add files for people (a picture) to the folder before it gets its name; they are not part of the
+    data. When another process made the folder in the meantime, its folder stays, unless `force`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}-{time.time_ns()}.tmp"
+    temporary.mkdir()
+    try:
+        _write_files(temporary, data)
+        if decorate:
+            decorate(temporary)
+        for path in sorted(temporary.iterdir()):
+            _sync(path)
+        _sync(temporary)
+        _put_in_place(temporary, folder, force)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_files(folder: Path, data: ShardData) -> None:
+    from pyarrow import parquet
+    from safetensors.numpy import save_file
+
+    clients = len(data.client_names)
+    order = np.lexsort((np.arange(len(data.client)), data.client))
+    counts = {}
+    for index, name in enumerate(PARTS):
+        rows = order[data.part[order] == index]
+        counts[name] = np.bincount(data.client[rows], minlength=clients).astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(counts[name])]).astype(np.int64)
+        arrays = {key: np.ascontiguousarray(values[rows]) for key, values in data.arrays.items()}
+        save_file({**arrays, "offsets": offsets}, folder / f"{name}.safetensors")
+    if data.shared:
+        shared = {key: np.ascontiguousarray(values) for key, values in data.shared.items()}
+        save_file(shared, folder / "shared.safetensors")
+    table = _client_table(data, counts)
+    parquet.write_table(table, folder / "clients.parquet")
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    x = data.arrays["x"]
+    fields: dict[str, Any] = {
+        "format_version": FORMAT_VERSION, "name": data.name, "partition": data.partition, "task": data.task,
+        "sources": data.sources, "arguments": data.arguments, "clients": clients,
+        "samples": {name: int(counts[name].sum()) for name in PARTS}, "classes": data.classes,
+        "input": {"shape": list(x.shape[1:]), "dtype": str(x.dtype)}, "citation": data.citation,
+        "notes": data.notes, "files": files,
+    }  # fmt: skip
+    fields["data_hash"] = _data_hash(fields, table)
+    manifest = Manifest.model_validate(fields)
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _client_table(data: ShardData, counts: Mapping[str, np.ndarray]) -> pyarrow.Table:
+    import pyarrow
+
+    clients, classes = len(data.client_names), len(data.classes)
+    cells = np.zeros((clients, classes), np.int64)
+    if classes:
+        np.add.at(cells, (data.client, data.arrays["y"].astype(np.int64)), 1)
+    columns: dict[str, Any] = {
+        "client": np.arange(clients, dtype=np.int64),
+        "name": pyarrow.array(data.client_names, pyarrow.string()),
+        "group": pyarrow.array([""] * clients, pyarrow.string()),
+        **{f"n_{name}": counts[name] for name in PARTS},
+        "labels": pyarrow.array(cells.tolist(), pyarrow.list_(pyarrow.int64())),
+    }
+    return pyarrow.table({**columns, **data.client_columns})
+
+
+def _data_hash(fields: Mapping[str, Any], table: pyarrow.Table) -> str:
+    """16 hexadecimal digits. The table counts by its values: a Parquet file's bytes change with the library."""
+    content = {
+        "format": [fields["format_version"], fields["task"], fields["classes"]],
+        "arrays": {name: digest for name, digest in fields["files"].items() if name.endswith(".safetensors")},
+        "clients": table.to_pydict(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:
+    """Rename; with `force` the old folder steps aside first and is then deleted."""
+    old = temporary.with_suffix(".old.tmp")
+    if force and folder.exists():
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        elif (folder / "manifest.json").exists():
+            return  # another process was first, with the same arguments
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.parent.glob(".*.tmp"):
+        with suppress(OSError):
+            if path.name.startswith(f".{folder.name}.") and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Make a file or folder durable, so that the rename never outlives what it names."""
+    with suppress(PermissionError):  # Windows cannot open folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a shard folder, or a SelfflError that says why it cannot be used."""
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format_version"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise SelfflError(f"{folder}: no shards here (no manifest.json); make them with `selffl prepare`") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise SelfflError(f"{path}: not a manifest of shards; {AGAIN}") from None
+    if version != FORMAT_VERSION:
+        raise SelfflError(f"{folder}: shards of format {version}, this selffl reads format {FORMAT_VERSION}; {AGAIN}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SelfflError(f"{path}: {key}: {first['msg'].lower()}; {AGAIN}") from None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the data: client m's samples are rows offsets[m] to offsets[m + 1] of every array."""
+
+    arrays: dict[str, Tensor]  # memory-mapped, each [n, …]
+    offsets: np.ndarray  # int64 [clients + 1]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Samples of each client, int64 [clients]."""
+        return np.diff(self.offsets)
+
+
+class Shards:
+    """A shard folder opened for reading. Arrays are mapped when they are first asked for."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._parts: dict[str, Part] = {}
+
+    @classmethod
+    def open(cls, path: Path | str, verify: bool = True) -> Shards:
+        """Open a folder; with `verify` every file is read once and its sha256 compared with the manifest.
+
+        Raises SelfflError naming the folder or file when it is missing, of another format, or damaged.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        known = {"clients.parquet", "shared.safetensors", *(f"{part}.safetensors" for part in PARTS)}
+        missing = known - {"shared.safetensors"} - set(manifest.files)
+        if missing or not set(manifest.files) <= known:
+            raise SelfflError(f"{path / 'manifest.json'}: does not list the files of shards; {AGAIN}")
+        for name, digest in manifest.files.items():
+            if not (path / name).is_file():
+                raise SelfflError(f"{path / name}: is missing; {AGAIN}")
+            if verify and sha256(path / name) != digest:
+                raise SelfflError(f"{path / name}: is damaged (not what the manifest says); {AGAIN}")
+        return cls(path, manifest)
+
+    @property
+    def hash(self) -> str:
+        """Names the data: equal hashes, equal numbers."""
+        return self.manifest.data_hash
+
+    @property
+    def num_clients(self) -> int:
+        return self.manifest.clients
+
+    @cached_property
+    def clients(self) -> pyarrow.Table:
+        """clients.parquet: a row a client, in order of the client index."""
+        from pyarrow import parquet
+
+        return parquet.read_table(self.path / "clients.parquet")
+
+    def part(self, name: str) -> Part:
+        """`train`, `validation` or `test`."""
+        if name not in PARTS:
+            raise ValueError(f"no part '{name}'; there are {', '.join(PARTS)}")
+        if name not in self._parts:
+            arrays = _map_tensors(self.path / f"{name}.safetensors")
+            offsets = arrays.pop("offsets").numpy().copy()
+            self._parts[name] = Part(arrays, offsets)
+        return self._parts[name]
+
+    @cached_property
+    def shared(self) -> dict[str, Tensor]:
+        """Arrays that belong to no client, memory-mapped; empty when there are none."""
+        return _map_tensors(self.path / "shared.safetensors") if "shared.safetensors" in self.manifest.files else {}
+
+
+def _map_tensors(path: Path) -> dict[str, Tensor]:
+    """Every array of a safetensors file; pages are read when touched, and a write never reaches the file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise SelfflError(f"{path}: cannot be read ({error}); {AGAIN}") from None
