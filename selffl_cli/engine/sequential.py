@@ -52,13 +52,15 @@ class SequentialCohort(Cohort):
                 def grad(params: Tensor, stream: str = "local", client: int = client, number: int = number,
                          seen: list[Tensor] = seen) -> Tensor:
                     gradient, loss = self._grad_row(params, client, stream, number)
-                    seen.append(loss)
+                    if stream == "local":
+                        seen.append(loss)
                     return gradient
 
                 new = step(rows if isinstance(start, tuple) else rows[0], grad, *extra)
                 rows = new if isinstance(new, tuple) else (new,)
                 if seen:
                     loss_sum += seen[0]
+                    self.counts.steps[i] += 1
                 if variance:
                     row_mean, row_scatter = scatter_update(row_mean, row_scatter, number + 2, rows[0])
             for end, row in zip(ends, rows, strict=True):
@@ -72,7 +74,6 @@ class SequentialCohort(Cohort):
             totals = torch.stack(losses)
             finite &= totals.isfinite()
             self.counts.loss += totals
-            self.counts.steps += steps
         if not finite.all():
             lost = int(self.clients[~finite].min())
             self.counts.diverged = lost if self.counts.diverged < 0 else min(self.counts.diverged, lost)

@@ -1,0 +1,98 @@
+"""Scores of the global model and of every client's personal model on any part of the data.
+
+Batches have fixed boundaries and per-client sums are taken in sample order, so that results are the same to the bit
+for any number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .collective import Collective, Dealt
+from .flat import DevicePart, FlatModel
+
+BATCH = 512  # samples in one evaluation batch
+CHUNK = 32  # clients whose personal models are held at once by a rank
+
+# {part: [2, M]}: sums over each client's samples of the score (correct, or squared error) and of the loss
+Sums = dict[str, np.ndarray]
+
+
+def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Score and loss of each sample: float64 [2, n]."""
+    out = torch.empty(2, len(y), dtype=torch.float64)
+    for begin in range(0, len(y), BATCH):
+        piece = slice(begin, begin + BATCH)
+        outputs = model.outputs(vector, x[piece])
+        out[0, piece] = model.task.scores(outputs, x[piece], y[piece]).double().cpu()
+        out[1, piece] = model.task.losses(outputs, x[piece], y[piece]).double().cpu()
+    return out
+
+
+def evaluate_global(
+    model: FlatModel, vector: Tensor, parts: Mapping[str, DevicePart], collective: Collective
+) -> Sums:
+    """One model on every sample of the parts; batches are dealt to ranks in turn."""
+    sums: Sums = {}
+    for name, part in parts.items():
+        total = len(part.y)
+        scores = torch.zeros(2, total, dtype=torch.float64)
+        for begin in range(collective.rank * BATCH, total, collective.world * BATCH):
+            piece = slice(begin, min(begin + BATCH, total))
+            scores[:, piece] = sample_scores(model, vector, part.x[piece], part.y[piece])
+        sums[name] = client_sums(collective.add_up(scores), part.offsets)
+    return sums
+
+
+def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
+    """Sums over each client's samples: [2, n] → [2, M], 0 for a client without samples."""
+    pairs = zip(offsets[:-1], offsets[1:], strict=True)
+    sums = np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairs]).T
+    return sums
+
+
+def chunks(dealt: Dealt) -> Iterator[np.ndarray]:
+    """This rank's clients, CHUNK at a time, as ids."""
+    own = dealt.clients[dealt.local]
+    for begin in range(0, len(own), CHUNK):
+        yield own[begin : begin + CHUNK]
+
+
+def evaluate_rows(
+    model: FlatModel, rows: Tensor, clients: np.ndarray, parts: Mapping[str, DevicePart], sums: Sums
+) -> None:
+    """Add each client's own model's scores to `sums`: rows [C, P] for `clients` [C]."""
+    for row, client in zip(rows, clients.tolist(), strict=True):
+        pieces = [part.client(client) for part in parts.values()]
+        x, y = torch.cat([x for x, _ in pieces]), torch.cat([y for _, y in pieces])
+        scores = sample_scores(model, row, x, y)
+        begin = 0
+        for name, (_, part_y) in zip(parts, pieces, strict=True):
+            sums[name][:, client] = scores[:, begin : begin + len(part_y)].sum(1).numpy()
+            begin += len(part_y)
+
+
+def summary(sums: np.ndarray, sizes: np.ndarray, metric: str, higher_is_better: bool) -> dict[str, Any]:
+    """Figures over clients from per-client sums [2, M]; clients without samples in the part are left out.
+
+    `metric` over all samples; `client_mean`, `worst_tenth` (mean of the worst 10 % of clients, at least one), `p10`
+    and `std` over clients' own figures; mean `loss` over samples.
+    """
+    has = sizes > 0
+    if not has.any():
+        return {}
+    own = sums[0][has] / sizes[has]
+    worst = np.sort(own) if higher_is_better else -np.sort(-own)
+    return {
+        metric: float(sums[0].sum() / sizes.sum()),
+        "loss": float(sums[1].sum() / sizes.sum()),
+        "client_mean": float(own.mean()),
+        "worst_tenth": float(worst[: max(1, round(0.1 * len(own)))].mean()),
+        "p10": float(np.quantile(own, 0.1 if higher_is_better else 0.9)),
+        "std": float(own.std()),
+    }

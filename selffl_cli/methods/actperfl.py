@@ -1,0 +1,169 @@
+"""ActPerFL / Self-FL (Chen et al., FL4NLP 2022 and NeurIPS 2022).
+
+s0 (inter-client) and s_m (intra-client uncertainty) set where client m starts, how many steps it takes and how much
+it counts. The paper's listing needs this round's iterates before they exist; here the latest known values are used,
+which is our instantiation, as is every option's default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from ..engine.store import ClientStore
+from ..validation import Strict
+from .base import Method, last_personal
+from .hierarchy import extrapolate, log_shrinkage, precision, start_weight
+from .uncertainty import Inter, Intra, Normaliser, add_tables, inter_variance, intra_variance
+
+
+class Options(Strict):
+    intra: Intra = Field("within-round", description="s_m from the round's iterates, end points over rounds, or Fisher")
+    inter: Inter = Field("literal", description="s0 as Eqn 12, or corrected for shrinkage")
+    pool: Literal["participants", "all"] = Field("participants", description="clients whose weights enter A_m")
+    steps: Literal["calibrated", "literal", "curvature", "fixed"] = Field("calibrated", description="Eqn 7 in use")
+    rate: Literal["fixed", "matched"] = Field("fixed", description="learning rate fixed, or matched to Eqn 7")
+    max_steps: float = Field(4.0, gt=0, description="most local steps, in FedAvg's")
+    max_rate: float = Field(4.0, gt=0, description="largest matched rate, in learning rates")
+    init: Literal["leave-one-out", "literal", "global"] = Field("leave-one-out", description="Eqn 9 in use")
+    aggregate: Literal["uncertainty", "equal", "samples"] = Field("uncertainty", description="weights of Eqn 10")
+    normaliser: Normaliser = Field("count", description="variances by count, as plain traces, or by count and entry")
+    fisher_prior: float = Field(1.0, gt=0, description="prior precision of intra = fisher")
+
+
+class ActPerFL(Method):
+    idea = "uncertainty within and between clients sets start, steps and weight of each"
+    paper = "Chen et al., FL4NLP 2022 (ActPerFL); NeurIPS 2022 (Self-FL)"
+    per_client = "its model, s_m, its share in the last aggregate"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)
+        for name in ("variance", "share", "curvature"):
+            clients.add(name, torch.zeros((), dtype=torch.float64))
+        clients.add("last_round", torch.zeros((), dtype=torch.int64))
+        add_tables(clients, theta, self.options.intra)
+        unknown = torch.tensor(torch.nan, dtype=torch.float64, device=theta.device)
+        return State({"theta": theta.clone(), "s0": unknown, "contraction": unknown.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        options, clients, theta = self.options, state.clients, state.server["theta"]
+        own, s, s0 = clients.read("theta", cohort.clients), *self.latest(state, cohort)
+        w, others = self.precisions(state, cohort, s, s0)
+        known = w > 0
+
+        start = self.start(state, cohort, own, w, others)
+        steps, rate, contraction, clipped = self.schedule(state, cohort, s, others, known)
+        local = cohort.local(sgd, start, steps, (rate[:, None],), variance=options.intra == "within-round")
+
+        s = intra_variance(state, cohort, start, local, options.intra, options.normaliser, options.fisher_prior)
+        s0 = inter_variance(cohort, theta, local.end, s, s0, options.inter, options.normaliser)
+        weights = {"uncertainty": precision(s0, s), "equal": torch.ones_like(s), "samples": cohort.samples.double()}
+        weight = weights[options.aggregate].to(theta.dtype)
+        share = weight / cohort.sum(weight)
+        theta = cohort.sum(local.end, share)
+
+        if options.steps == "curvature":
+            self.update_curvature(state, cohort, start, local.end)
+        now = torch.full_like(cohort.clients, cohort.round)
+        for name, rows in (("theta", local.end), ("variance", s), ("share", share.double()), ("last_round", now)):
+            clients.write(name, cohort.clients, rows)
+        cohort.reveal(s0=s0, clipped=cohort.sum(clipped.double()) / cohort.size, contraction=contraction)
+        cohort.reveal_clients(steps=steps, variance=s, weight=share, rate=rate)
+        return State({"theta": theta, "s0": s0, "contraction": contraction}, clients)
+
+    def latest(self, state: State, cohort: Cohort) -> tuple[Tensor, Tensor]:
+        """s_m [C] and s0 as last known; nan where unknown."""
+        s = state.clients.read("variance", cohort.clients)
+        s = torch.where(state.clients.has("variance", cohort.clients), s, torch.nan)
+        s0 = state.server["s0"]
+        if cohort.truth is not None:
+            s = cohort.truth.intra_variance[cohort.clients] if self.options.intra == "known" else s
+            s0 = torch.full_like(s0, cohort.truth.inter_variance) if self.options.inter == "known" else s0
+        return s, s0
+
+    def precisions(self, state: State, cohort: Cohort, s: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
+        """w_m (0 while s_m or s0 is unknown) and A_m = S - w_m over the pool, both [C]."""
+        w = precision(s0, s).nan_to_num(0.0)
+        if self.options.pool == "participants":
+            return w, (cohort.sum(w) - w).clamp_min(0)
+        ids = torch.arange(cohort.num_clients, device=s.device)
+        if self.options.intra == "known" and cohort.truth is not None:
+            total = precision(s0, cohort.truth.intra_variance).nan_to_num(0.0).sum()
+        else:
+            has = state.clients.has("variance", ids)
+            total = precision(s0, state.clients.read("variance", ids)[has]).nan_to_num(0.0).sum()
+        return w, (total - w).clamp_min(0)
+
+    def start(self, state: State, cohort: Cohort, own: Tensor, w: Tensor, others: Tensor) -> Tensor:
+        """theta_m^init (Eqn 9) [C, P]."""
+        theta, clients = state.server["theta"], state.clients
+        if self.options.init == "global":
+            return cohort.spread(theta)
+        if self.options.init == "literal":
+            took_part = clients.has("theta", cohort.clients) & (others > 0)
+            return extrapolate(theta, own, torch.where(took_part, w / others.clamp_min(1e-300), 0.0))
+        # the true leave-one-out: only for clients in the aggregate that made this theta, with the share they had
+        share = clients.read("share", cohort.clients)
+        in_theta = (clients.read("last_round", cohort.clients) == cohort.round - 1) & (cohort.round > 1) & (share < 1)
+        return extrapolate(theta, own, torch.where(in_theta, share / (1 - share), 0.0))
+
+    def schedule(
+        self, state: State, cohort: Cohort, s: Tensor, others: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Steps l_m and rates eta_m (Eqn 7), the calibrated contraction, and who was clipped: [C], [C], [], [C]."""
+        options, eta, contraction = self.options, cohort.learning_rate, state.server["contraction"]
+        budget = cohort.budget.double()
+        ready = known & (others > 0)
+        shrinkage = torch.where(ready, log_shrinkage(s, others), torch.nan)  # -ln gamma_m
+        rate = torch.full_like(budget, eta)
+        if options.steps == "calibrated" and contraction.isnan() and cohort.sum(ready.double()) == cohort.size:
+            contraction = cohort.sum(shrinkage) / cohort.size / cohort.mean_budget
+        if options.rate == "matched":  # l stays at the budget, eta_m = s_m (1 - gamma_m^(1/l))
+            wanted = s * (1 - start_weight(s, others) ** (1 / budget))
+            rate = torch.where(ready, wanted.clamp_max(options.max_rate * eta), eta)
+            clipped = ready & (wanted > options.max_rate * eta)
+            return cohort.budget, rate.to(cohort.samples.dtype), contraction, clipped
+        decay = {  # -ln(1 - contraction of the distance to the local optimum in one step)
+            "fixed": torch.full_like(s, torch.nan),
+            "calibrated": contraction.expand_as(s),
+            "literal": -torch.log1p(-(eta / s)),  # inf or nan where eta/s_m >= 1: one step
+            "curvature": -torch.log1p(-eta * state.clients.read("curvature", cohort.clients)),
+        }[options.steps]
+        unsolvable = ready & ((eta / s >= 1) if options.steps == "literal" else decay.isinf())
+        wanted = torch.where(unsolvable, 0.0, shrinkage / decay)
+        wanted = torch.where(ready & ~wanted.isnan(), wanted, budget)
+        steps = wanted.clamp(torch.ones_like(budget), (options.max_steps * budget).clamp_min(1)).round()
+        clipped = ready & ((wanted < 1) | (wanted > options.max_steps * budget)) & (options.steps != "fixed")
+        return steps.long(), rate.to(cohort.samples.dtype), contraction, clipped
+
+    def update_curvature(self, state: State, cohort: Cohort, start: Tensor, end: Tensor) -> None:
+        """Secant curvature between start and end, both gradients on one and the same batch; smoothed over rounds."""
+        change = end - start
+        secant = cohort.grad(end, "curvature") - cohort.grad(start, "curvature")
+        h = ((secant * change).sum(-1) / (change**2).sum(-1)).double()
+        had, before = state.clients.has("curvature", cohort.clients), state.clients.read("curvature", cohort.clients)
+        good = h.isfinite() & (h > 0)
+        smooth = torch.where(had, (before + h) / 2, h)
+        state.clients.write("curvature", cohort.clients[good], smooth[good])
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return last_personal(state, cohort)
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]
+
+    def traffic(self, size: int) -> tuple[int, int]:
+        return size + 2, size + 1  # theta, s0 and S down; theta_m and s_m up
+
+
+def sgd(params: Tensor, grad: Grad, rate: Tensor) -> Tensor:
+    """SGD with a rate of its own for each client [C, 1]."""
+    return params - rate * grad(params)

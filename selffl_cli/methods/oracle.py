@@ -1,0 +1,54 @@
+"""Closed forms on the two-level Gaussian with its true variances: what a perfect estimator would answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, State
+from ..engine.store import ClientStore
+from ..errors import UsageError
+from ..validation import Strict
+from .base import Method
+from .hierarchy import federated_optimum, global_optimum, posterior_mean
+
+
+class Options(Strict):
+    form: Literal["eqn2", "posterior"] = Field("posterior", description="FL-optimal (Eqn 2), or hierarchical posterior")
+
+
+class Oracle(Method):
+    idea = "closed forms on the two-level Gaussian: Eqn 2, or the hierarchical posterior mean"
+    paper = "ActPerFL, Eqns 1 and 2; the posterior is ours"
+    per_client = "its closed-form estimate"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)
+        return State({"theta": theta.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        if cohort.truth is None:
+            raise UsageError("oracle: needs known variances; train it on data made by `selffl prepare gaussian`")
+        s = cohort.truth.intra_variance[cohort.clients]
+        # the loss is quadratic, sum_i (theta - z_i)²/(2 s_m): its optimum is one Newton step away
+        count = cohort.samples.double()
+        gradient = cohort.grad(cohort.spread(state.server["theta"])).double()
+        local = cohort.gather(state.server["theta"].double() - (s / count)[:, None] * gradient)
+        s, s0 = cohort.gather(s / count), torch.tensor(cohort.truth.inter_variance, dtype=torch.float64)
+        form = federated_optimum if self.options.form == "eqn2" else posterior_mean
+        everyone = form(local, s0, s).to(state.server["theta"].dtype)
+        state.clients.write("theta", cohort.everyone, everyone)
+        return State({"theta": global_optimum(local, s0, s).to(everyone.dtype)}, state.clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return state.clients.read("theta", cohort.clients)
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]
