@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 
-def _shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros in anonymous memory that forked workers share; the kernel commits a page when it is first written."""
     itemsize = torch.empty(0, dtype=dtype).element_size()
     size = max(1, prod(shape) * itemsize)
@@ -30,13 +30,13 @@ class ClientStore:
         self.initial: dict[str, Tensor] = {}
         self.tables: dict[str, Tensor] = {}
         self.written: dict[str, Tensor] = {}
-        self.changed = _shared_zeros((num_clients,), torch.uint8)  # since the last checkpoint, any table
+        self.changed = shared_zeros((num_clients,), torch.uint8)  # since the last checkpoint, any table
 
     def add(self, name: str, initial: Tensor) -> None:
         """A table whose rows start as `initial` (any shape, a scalar included)."""
         self.initial[name] = initial.detach().clone()
-        self.tables[name] = _shared_zeros((self.num_clients, *initial.shape), initial.dtype)
-        self.written[name] = _shared_zeros((self.num_clients,), torch.uint8)
+        self.tables[name] = shared_zeros((self.num_clients, *initial.shape), initial.dtype)
+        self.written[name] = shared_zeros((self.num_clients,), torch.uint8)
 
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""

@@ -39,9 +39,12 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.chain: list[dict[str, Any]] = []  # {"file", "sha256", "bytes"}, oldest first
+        self.round = -1  # of the latest checkpoint
 
     def save(self, state: State, saved: Saved) -> None:
-        """Write a checkpoint at the end of a round."""
+        """Write a checkpoint at the end of a round; nothing to do when that round has one."""
+        if saved.round == self.round:
+            return
         self.folder.mkdir(exist_ok=True)
         live = sum(
             int(state.clients.written[name].sum()) * table[0].numel() * table.element_size()
@@ -57,6 +60,7 @@ class Checkpoints:
         server = self._write(f"server-{saved.round:07d}.safetensors", state.server)
         manifest = {"server": server, "clients": self.chain, **vars(saved)}
         write_whole(self.folder / f"manifest-{saved.round:07d}.json", json.dumps(manifest))
+        self.round = saved.round
         self._tidy()
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class Checkpoints:
                 state.server[name] = value.to(state.clients.device)
             for piece in manifest["clients"]:
                 state.clients.restore(load_file(self.folder / piece["file"]))
-            self.chain = manifest["clients"]
+            self.chain, self.round = manifest["clients"], manifest["round"]
             return Saved(manifest["round"], manifest["metrics_bytes"], manifest["counts"])
         return None
 

@@ -1,0 +1,54 @@
+"""What a finished run leaves for others: a row a client, and the models."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.torch import save
+from torch import Tensor
+
+from . import CLIENTS, MODELS
+from .files import write_whole
+
+if TYPE_CHECKING:
+    from ..engine.evaluation import Sums
+    from ..engine.store import ClientStore
+    from ..shards import Shards
+
+
+def write_clients(
+    folder: Path, shards: Shards, sums: dict[str, Sums], metric: str, participations: list[int], store: ClientStore
+) -> None:
+    """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    score = "correct" if metric == "accuracy" else metric
+    names = ["client", "name", "group", "n_train", "n_validation", "n_test"]
+    columns: dict[str, object] = {name: shards.clients[name] for name in names}
+    for kind, parts in sums.items():
+        for part, values in parts.items():
+            columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = values[0], values[1]
+    columns["participations"] = np.array(participations, dtype=np.int64)
+    for name, table in store.tables.items():
+        if table.dim() == 1 and table.is_floating_point():
+            written = store.written[name].numpy() != 0
+            columns[name] = np.where(written, table.double().numpy(), np.nan)
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(columns), buffer)
+    write_whole(folder / CLIENTS, buffer.getvalue())
+
+
+def write_models(
+    folder: Path, global_: dict[str, Tensor], personal: Tensor | None, layout: dict[str, tuple[int, ...]]
+) -> None:
+    """models.safetensors: "global/NAME" tensors, "personal" [M, P] flat in the order of the metadata's layout."""
+    tensors = {f"global/{name}": value.cpu().contiguous() for name, value in global_.items()}
+    if personal is not None:
+        tensors["personal"] = personal
+    metadata = {"layout": json.dumps({name: list(shape) for name, shape in layout.items()})}
+    write_whole(folder / MODELS, save(tensors, metadata))

@@ -1,0 +1,277 @@
+"""One run, from its resolved record to a finished run folder. The whole training loop is on this page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import models
+from .config import RunConfig
+from .engine.batches import sample_clients
+from .engine.cohort import Truth
+from .engine.collective import Collective, Dealt
+from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary
+from .engine.flat import DevicePart, FlatModel
+from .engine.ranks import run_ranks
+from .engine.sequential import SequentialCohort
+from .engine.store import ClientStore, shared_zeros
+from .methods import build as build_method
+from .models.task import TASKS
+from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RESULT, RunFolder
+from .runs.checkpoint import Checkpoints, Saved
+from .runs.environment import describe
+from .runs.results import write_clients, write_models
+from .shards import PARTS, Shards
+
+GO, SAVE, STOP = 0, 1, 2
+KEEP_LIMIT = 100 * 2**20  # personal models above this many bytes are not kept by default
+
+Keep = Literal["auto", "global", "personal", "none"]
+Line = dict[str, Any]
+
+
+class Stopped(Exception):
+    """Training was asked to stop; a checkpoint holds the rounds that are done."""
+
+
+@dataclass
+class Controls:
+    """What a person may change without changing a number."""
+
+    workers: int = 1
+    device: str = "cpu"
+    keep: Keep = "auto"
+    checkpoint_seconds: float = 30.0
+    should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
+    watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
+
+
+@dataclass
+class Totals:
+    """Cumulative counts of a run, kept over a resume."""
+
+    gradients: int = 0
+    samples: int = 0
+    steps: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    participations: list[int] = field(default_factory=list)
+
+
+class Training:
+    """Everything a run needs, built before the workers are forked so that they share it."""
+
+    def __init__(self, config: RunConfig, shards: Shards, folder: Path, start: dict[str, Tensor] | None,
+                 controls: Controls) -> None:
+        train = config.train
+        device, dtype = torch.device(controls.device), getattr(torch, train.dtype)
+        self.config, self.shards, self.folder, self.controls = config, shards, RunFolder(folder), controls
+        self.task = TASKS[shards.manifest.task]
+        self.model = FlatModel(models.build(config.model, shards, config.seed), self.task, device, dtype)
+        self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
+        sizes = self.parts["train"].sizes
+        self.budget = np.array([train.budget(int(size)) for size in sizes])
+        self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
+        self.store = ClientStore(shards.num_clients, device)
+        self.method = build_method(config.method)
+        self.truth = None
+        if shards.manifest.task == "gaussian":
+            variance = torch.tensor(shards.clients["variance"].to_numpy(), device=device)
+            self.truth = Truth(float(shards.manifest.notes["s0"]), variance)
+        self.state = self.method.init(self.model.start if start is None else self.model.flatten(start), self.store)
+        self.kept: Tensor | None = None
+        personal_bytes = shards.num_clients * self.model.size * self.model.vector.element_size()
+        if controls.keep == "personal" or (controls.keep == "auto" and personal_bytes <= KEEP_LIMIT):
+            self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
+        self.checkpoints = Checkpoints(folder / CHECKPOINT)
+        self.totals, self.done = Totals(participations=[0] * shards.num_clients), 0
+
+    def cohort(self, clients: np.ndarray, round_: int, collective: Collective) -> SequentialCohort:
+        """These clients with the engine that trains them."""
+        train = self.config.train
+        return SequentialCohort(
+            self.model, self.parts["train"], self.store, collective, clients, self.budget,
+            seed=self.config.seed, round_=round_, batch_size=self.batch_size,
+            learning_rate=train.learning_rate, truth=self.truth,
+        )  # fmt: skip
+
+    def run(self) -> dict[str, Any]:
+        """Train what is left of the run and return its result; Stopped when asked to stop before its end."""
+        with self.folder.locked():
+            if self.folder.result is not None:  # another process finished it in the meantime
+                return self.folder.result
+            self._begin()
+            return run_ranks(self.controls.workers, self._rank)
+
+    def _begin(self) -> None:
+        """Take up the newest checkpoint, or start anew; metrics are cut back to what it covers."""
+        self.folder.write_record(self.config.model_dump(mode="json", exclude_none=True))
+        saved = self.checkpoints.load(self.state)
+        if saved is None:
+            self.checkpoints.clear()
+        else:
+            self.done, self.totals = saved.round, Totals(**saved.counts)
+        with open(self.folder.path / METRICS, "ab") as file:
+            file.truncate(saved.metrics_bytes if saved else 0)
+        self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers))
+
+    @torch.no_grad()
+    def _rank(self, collective: Collective) -> dict[str, Any]:
+        """The program of every rank."""
+        torch.set_num_threads(1)
+        train, master = self.config.train, collective.rank == 0
+        metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
+        begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
+        line: Line = {}
+        try:
+            for round_ in range(self.done + (self.done > 0), train.rounds + 1):
+                line = self._round(round_, collective) if round_ else {"round": 0}
+                lost = line.get("diverged")
+                if round_ % train.eval_every == 0 or round_ == train.rounds or lost is not None:
+                    start = time.perf_counter()
+                    sums = self.evaluate(round_, collective)
+                    line["eval"] = self.summaries(sums)
+                    self.totals.eval_seconds += time.perf_counter() - start
+                self.done = round_
+                command = GO
+                if metrics:
+                    self.totals.seconds = before + time.perf_counter() - begun
+                    line["time"] = self._time()
+                    metrics.write(json.dumps(line).encode() + b"\n")
+                    metrics.flush()
+                    self.controls.watch(line)
+                    last = round_ == train.rounds or lost is not None
+                    if not last and self.controls.should_stop():
+                        command = STOP
+                    elif not last and time.perf_counter() - saved_at > self.controls.checkpoint_seconds:
+                        command = SAVE
+                    if command != GO:
+                        os.fsync(metrics.fileno())
+                        self.checkpoints.save(self.state, Saved(round_, metrics.tell(), vars(self.totals)))
+                        saved_at = time.perf_counter()
+                # also the fence between rounds: nobody writes client rows while rank 0 saves them
+                command = int(collective.broadcast(torch.tensor(command)))
+                if command == STOP:
+                    raise Stopped
+                if lost is not None:
+                    break
+        finally:
+            if metrics:
+                metrics.close()
+        return self._finish(line, sums) if master else {}
+
+    def _round(self, round_: int, collective: Collective) -> Line:
+        """Train one round; its metrics, the same on every rank."""
+        train, clients = self.config.train, self.shards.num_clients
+        chosen = sample_clients(self.config.seed, round_, clients, train.cohort_size(clients))
+        cohort = self.cohort(chosen, round_, collective)
+        self.state = self.method.round(self.state, cohort)
+
+        counts, totals = cohort.counts, self.totals
+        worst = torch.zeros(collective.world, dtype=torch.int64)
+        worst[collective.rank] = counts.diverged + 1
+        lost = [int(client) - 1 for client in collective.add_up(worst) if client]
+        gradients, samples = collective.add_up(torch.tensor([counts.gradients, counts.samples])).tolist()
+        loss, steps = float(cohort.dealt.sum(counts.loss)), int(cohort.dealt.sum(counts.steps))
+        per_client = {name: cohort.gather(values.double()).tolist() for name, values in counts.per_client.items()}
+        down, up = self.method.traffic(self.model.size)
+        bytes_each = cohort.size * self.model.vector.element_size()
+        totals.gradients += gradients
+        totals.samples += samples
+        totals.steps += steps
+        totals.bytes_down += down * bytes_each
+        totals.bytes_up += up * bytes_each
+        for client in chosen.tolist():
+            totals.participations[client] += 1
+        line: Line = {
+            "round": round_, "clients": cohort.size, "steps": steps, "gradients": totals.gradients,
+            "samples": totals.samples, "bytes_up": totals.bytes_up, "bytes_down": totals.bytes_down,
+            "train_loss": finite(loss / max(steps, 1)), "method": {k: finite(v) for k, v in counts.revealed.items()},
+            "per_client": {"client": cohort.everyone.tolist(),
+                           **{name: [finite(v) for v in values] for name, values in per_client.items()}},
+        }  # fmt: skip
+        if lost:
+            line["diverged"] = min(lost)
+        return line
+
+    def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
+        """Score the global and every personal model on every part: {"global"|"personal": {part: [2, M]}}."""
+        sums: dict[str, Sums] = {}
+        theta = self.method.global_(self.state)
+        if theta is not None:
+            sums["global"] = evaluate_global(self.model, theta, self.parts, collective)
+        work = sum((part.sizes for part in self.parts.values()), np.zeros(self.shards.num_clients))
+        dealt = Dealt(np.arange(self.shards.num_clients), work, collective)
+        own: Sums = {name: np.zeros((2, self.shards.num_clients)) for name in self.parts}
+        for chunk in chunks(dealt):
+            # personalising sees the training part alone, and talks to nobody
+            cohort = self.cohort(chunk, round_, Collective())
+            rows = self.method.personal(self.state, cohort)
+            evaluate_rows(self.model, rows, cohort.clients.cpu().numpy(), self.parts, own)
+            if self.kept is not None and round_ == self.config.train.rounds:
+                self.kept[cohort.clients.cpu()] = rows.cpu()
+        sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
+        return sums
+
+    def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
+        """{part: {"global"|"personal": figures}} from per-client sums."""
+        better = self.task.higher_is_better
+        return {
+            part: {
+                kind: {name: finite(value) for name, value in
+                       summary(own[part], self.parts[part].sizes, self.task.metric, better).items()}
+                for kind, own in sums.items()
+            }
+            for part in self.parts
+            if self.parts[part].sizes.any()
+        }  # fmt: skip
+
+    def _time(self) -> dict[str, float]:
+        totals = self.totals
+        training = max(totals.seconds - totals.eval_seconds, 1e-9)
+        return {"seconds": round(totals.seconds, 3), "eval_seconds": round(totals.eval_seconds, 3),
+                "steps_per_second": round(totals.steps / training, 1)}  # fmt: skip
+
+    def _finish(self, line: Line, sums: dict[str, Sums]) -> dict[str, Any]:
+        """Write the final figures and models; result.json last, since its presence means finished."""
+        lost = line.get("diverged")
+        theta = self.method.global_(self.state)
+        write_clients(self.folder.path, self.shards, sums, self.task.metric, self.totals.participations, self.store)
+        write_models(
+            self.folder.path,
+            self.model.named(theta) if theta is not None and self.controls.keep != "none" else {},
+            self.kept if lost is None else None,
+            self.model.layout,
+        )
+        result: dict[str, Any] = {
+            "status": "finished" if lost is None else "diverged",
+            "round": line["round"],
+            "final": line.get("eval", {}),
+            **{key: value for key, value in vars(self.totals).items() if key != "participations"},
+        }
+        if lost is not None:
+            result["client"] = lost
+            result["message"] = f"loss or parameters of client {lost} were not finite in round {line['round']}"
+        if self.truth is not None and theta is not None:  # how well the centre itself was estimated
+            true = self.shards.shared["theta_0"].to(theta)
+            result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
+        self.folder.write_json(RESULT, result)
+        self.checkpoints.clear()
+        return result
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN: None stands for both."""
+    return value if math.isfinite(value) else None
