@@ -1,0 +1,24 @@
+"""What every test starts from: one thread a process, and the large data sets where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported anywhere, and passed on to the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+# Help and tables as on a plain terminal of 80 columns, whatever the one is that runs the tests.
+os.environ["COLUMNS"] = "80"
+for variable in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TERMINAL_WIDTH"):
+    os.environ.pop(variable, None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of downloaded data sets beside the repository."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the data sets in ../shared/data, which are not here")
+    return folder
