@@ -96,7 +96,7 @@ class Training:
         if controls.keep == "personal" or (controls.keep == "auto" and personal_bytes <= KEEP_LIMIT):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
-        self.totals, self.done = Totals(participations=[0] * shards.num_clients), 0
+        self.totals, self.done = Totals(participations=[0] * shards.num_clients), -1  # the last finished round
 
     def cohort(self, clients: np.ndarray, round_: int, collective: Collective) -> SequentialCohort:
         """These clients with the engine that trains them."""
@@ -136,7 +136,7 @@ class Training:
         begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
         line: Line = {}
         try:
-            for round_ in range(self.done + (self.done > 0), train.rounds + 1):
+            for round_ in range(self.done + 1, train.rounds + 1):  # round 0: the start, evaluated
                 line = self._round(round_, collective) if round_ else {"round": 0}
                 lost = line.get("diverged")
                 if round_ % train.eval_every == 0 or round_ == train.rounds or lost is not None:

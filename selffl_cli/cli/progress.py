@@ -1,0 +1,85 @@
+"""Progress of training: live bars in a terminal, one line a round elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ..plan import PlannedRun
+
+
+def figures(metrics: dict[str, Any]) -> str:
+    """Accuracies (or squared errors), s0, mean steps and speed of a round, as far as it has them."""
+    parts = []
+    test = metrics.get("eval", {}).get("test", {})
+    for kind in ("global", "personal"):
+        for name, form in (("accuracy", "{:.1%}"), ("squared_error", "{:.3g}")):
+            value = test.get(kind, {}).get(name)
+            if value is not None:
+                parts.append(f"{kind} {form.format(value)}")
+    s0 = metrics.get("method", {}).get("s0")
+    if s0 is not None:
+        parts.append(f"s0 {s0:.3g}")
+    steps = metrics.get("per_client", {}).get("steps")
+    if steps:
+        parts.append(f"{sum(steps) / len(steps):.1f} steps")
+    parts.append(f"{metrics['time']['steps_per_second']:.0f}/s")
+    return "  ".join(parts)
+
+
+def name(run: PlannedRun) -> str:
+    setting = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in run.config.setting.items())
+    return f"{run.config.label} seed {run.config.seed}" + (f" {setting}" if setting else "")
+
+
+class TrainingProgress:
+    """The display that `launch.execute` tells of progress; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.live = console, console.is_terminal
+        self.seen: dict[str, str] = {}  # last evaluated figures, shown until the next evaluation
+        self.bars = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", style="dim"), TimeRemainingColumn(compact=True),
+            console=console, transient=True, disable=not self.live,
+        )  # fmt: skip
+        self.all: TaskID | None = None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> TrainingProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def start(self, run: PlannedRun, number: int, total: int) -> None:
+        if self.all is None:
+            self.all = self.bars.add_task("runs", total=total, figures="")
+        self.task = self.bars.add_task(name(run), total=run.config.train.rounds, figures="")
+
+    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
+        text = figures(metrics)
+        if self.live:
+            assert self.task is not None
+            if "eval" in metrics:
+                self.seen[run.folder.name] = text
+            self.bars.update(self.task, completed=metrics["round"], figures=self.seen.get(run.folder.name, text))
+        else:
+            rounds = f"round {metrics['round']}/{run.config.train.rounds}"
+            loss = metrics.get("train_loss")
+            shown = f"  loss {loss:.4f}" if loss is not None else ""
+            self.console.print(f"{name(run)}  {rounds}{shown}  {text}", highlight=False, soft_wrap=True)
+
+    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None:
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+        if self.all is not None:
+            self.bars.advance(self.all)
+        if result["status"] == "diverged":
+            self.console.print(f"[yellow]{name(run)} diverged: {result['message']}[/yellow]", soft_wrap=True)
+        elif not skipped:
+            self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", highlight=False, soft_wrap=True)

@@ -1,0 +1,155 @@
+"""`selffl train`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..launch import Outcome
+    from ..plan import PlannedRun, Request
+
+
+class KeepModels(str, Enum):
+    """Which final models a run folder keeps."""
+
+    auto = "auto"
+    global_ = "global"
+    personal = "personal"
+    none = "none"
+
+
+def train(
+    experiment: Annotated[str, typer.Argument(help="An experiment's name or TOML file.", metavar="[EXPERIMENT]")] = "digits",
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="A method or `name:key=value,…`; may be repeated. Default: the experiment's list.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="A shard folder, or a data set as `name:key=value,…`.", show_default=False)] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", "-r", help="Communication rounds.", show_default=False)] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", "-s", help="Seeds such as 0-4 or 0,7.", show_default=False)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Set any key of the experiment: key=value; may be repeated.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option("--source", help="File, folder or URL of data that must be prepared first.", show_default=False)] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="Start from the global model of a run folder or a .safetensors file.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, max=1024, help="Processes that share a run's clients, one thread each. Default: one a core when a round is long enough.", show_default=False)] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    keep_models: Annotated[KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")] = KeepModels.auto,
+    budget: Annotated[str | None, typer.Option("--budget", help="Stop cleanly after this time, such as 90s, 10m or 2h.", show_default=False)] = None,
+    checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")] = 30,
+    runs: Annotated[Path, typer.Option("--runs", help="Where run folders go.")] = Path("runs"),
+    data_folder: Annotated[Path, typer.Option("--data-folder", help="Where shards are looked for and prepared.")] = Path("data"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would run and what it would cost.")] = False,
+    list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
+) -> None:
+    """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
+    from rich.console import Console
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+    console = Console()
+    if list_methods:
+        from .methods import print_methods
+
+        print_methods(console)
+        return
+    deadline = None if budget is None else time.monotonic() + parse_duration(budget)
+
+    from ..config import load_experiment, parse_seeds
+    from ..plan import Request, default_device, plan
+
+    overrides, folder = _overrides(data, rounds, set_ or [])
+    request = Request(
+        load_experiment(experiment, overrides), methods=list(method or []),
+        seeds=None if seeds is None else parse_seeds(seeds), data=folder, data_folder=data_folder,
+        source=source, runs=runs, init=init,
+    )  # fmt: skip
+    device = default_device(device)
+    planned = plan(request)
+    if dry_run:
+        from .dry_run import print_costs
+
+        print_costs(planned, workers, device, console)
+        return
+    _train(request, planned, workers, device, keep_models.value, deadline, checkpoint_seconds, console)
+
+
+def _train(
+    request: Request, planned: list[PlannedRun], workers: int | None, device: str, keep: Any, deadline: float | None,
+    checkpoint_seconds: float, console: Console,
+) -> None:
+    from ..launch import Stop, execute
+    from ..predict import choose_workers
+    from .progress import TrainingProgress
+
+    stop = Stop(deadline)
+    with TrainingProgress(console) as display:
+        outcome = execute(
+            planned, display, stop, workers=lambda training: choose_workers(workers, training), device=device,
+            keep=keep, checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
+    again = shlex.join(["selffl", *sys.argv[1:]])
+    if outcome.stopped:
+        reason = "stopped" if stop.signal else "time budget spent"
+        console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + stop.signal if stop.signal else 0)
+    _print_results(request, planned, outcome, console)
+
+
+def _print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
+    """The table of this experiment's finished runs, where they are, and what to type next."""
+    from ..plan import WARM_START
+    from ..report.terminal import final_table
+    from ..runs import find_runs
+
+    name = request.experiment.name
+    hashes = {run.config.data["hash"] for run in planned}
+    finished = [
+        folder for folder in find_runs(request.runs, name)
+        if folder.result is not None and folder.record["label"] != WARM_START and folder.record["data"]["hash"] in hashes
+    ]  # fmt: skip
+    console.print(final_table(finished, {run.config.label for run in planned}))
+    where = planned[-1].folder if len(planned) == 1 else request.runs / name
+    console.print(f"runs: {where}", highlight=False, soft_wrap=True)
+    missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
+    extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
+    step = f"train {shlex.quote(name)}" if missing else f"report {shlex.quote(name)}"
+    why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
+    console.print(f"next: [bold]selffl {step}{extra}[/bold]  {why}", highlight=False, soft_wrap=True)
+
+
+def _overrides(data: str | None, rounds: int | None, settings: list[str]) -> tuple[dict[str, Any], Path | None]:
+    """{dotted key: value} from the flags, and the shard folder when `--data` names one."""
+    from ..spec import parse_spec, parse_value
+
+    overrides: dict[str, Any] = {}
+    folder = None
+    if data is not None:
+        if Path(data).is_dir() or "/" in data:
+            folder = Path(data)
+        else:
+            name, options = parse_spec(data)
+            overrides["data"] = {"name": name, **options}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[\w+-]+(\.[\w+-]+)*", key.strip()):
+            raise UsageError(f"--set '{text}': write key=value, such as train.learning_rate=0.05")
+        overrides[key.strip()] = parse_value(value)
+    if rounds is not None:
+        overrides["train.rounds"] = rounds
+    return overrides, folder
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90s`, `10m`, `1.5h` or plain `90`."""
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)\s*", text)
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"--budget '{text}': write a time such as 90s, 10m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

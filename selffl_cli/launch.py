@@ -1,0 +1,90 @@
+"""Carry out planned runs one after another: skip what is finished, resume what is broken, stop when asked."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+from .plan import PlannedRun
+from .runs import RunFolder
+from .training import Controls, Keep, Stopped, Training
+
+
+class Display(Protocol):
+    """Who is told of progress."""
+
+    def start(self, run: PlannedRun, number: int, total: int) -> None: ...
+
+    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None: ...
+
+    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None: ...
+
+
+@dataclass
+class Stop:
+    """Why training should stop at the end of the round."""
+
+    deadline: float | None = None  # time.monotonic()
+    signal: int = 0
+
+    def __call__(self) -> bool:
+        return bool(self.signal) or (self.deadline is not None and time.monotonic() > self.deadline)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask to stop; a second one stops at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.signal:
+                raise KeyboardInterrupt
+            self.signal = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class Outcome:
+    """What became of the runs."""
+
+    done: list[RunFolder] = field(default_factory=list)
+    diverged: list[RunFolder] = field(default_factory=list)
+    stopped: bool = False
+
+
+def execute(
+    runs: list[PlannedRun], display: Display, stop: Stop, *, workers: Callable[[Training], int], device: str,
+    keep: Keep, checkpoint_seconds: float,
+) -> Outcome:
+    """Train every run that is not finished. A diverged run is recorded and the others go on."""
+    outcome = Outcome()
+    with stop.listening():
+        for number, run in enumerate(runs, 1):
+            folder = RunFolder(run.folder)
+            result = folder.result
+            display.start(run, number, len(runs))
+            skipped = result is not None
+            if result is None:
+                if stop():
+                    outcome.stopped = True
+                    break
+                controls = Controls(1, device, keep, checkpoint_seconds, stop, lambda m, r=run: display.line(r, m))  # type: ignore[misc]
+                training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
+                controls.workers = workers(training)
+                try:
+                    result = training.run()
+                except Stopped:
+                    outcome.stopped = True
+                    break
+            display.end(run, result, skipped)
+            (outcome.done if result["status"] == "finished" else outcome.diverged).append(folder)
+    return outcome

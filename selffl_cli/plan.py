@@ -1,0 +1,188 @@
+"""From an experiment to the runs it asks for: every setting, method and seed, resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from . import methods, models
+from .config import ENGINE_VERSION, Experiment, RunConfig, TrainConfig, apply_setting, train_config
+from .errors import SelfflError, UsageError, nearest
+from .runs import MODELS, RunFolder
+from .runs.files import sha256
+from .shards import Shards
+from .spec import parse_spec
+
+WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
+
+
+@dataclass
+class PlannedRun:
+    """A run that is to exist: its record, its data, and what it starts from."""
+
+    config: RunConfig
+    shards: Shards
+    folder: Path
+    start: Path | None = None  # a models.safetensors to start from; None = the network's own start
+    needs: PlannedRun | None = None  # the run that makes it
+
+    def start_model(self) -> dict[str, Tensor] | None:
+        """Named tensors of the start, or None for the network's own."""
+        return None if self.start is None else global_model(self.start)
+
+
+@dataclass
+class Request:
+    """What the command line asks of an experiment."""
+
+    experiment: Experiment
+    methods: list[str] = field(default_factory=list)  # labels or specs; none = all of the experiment's
+    seeds: list[int] | None = None
+    data: Path | None = None  # one shard folder for every seed
+    data_folder: Path = Path("data")
+    source: str | None = None
+    runs: Path = Path("runs")
+    init: Path | None = None
+
+
+def global_model(path: Path) -> dict[str, Tensor]:
+    """The global model of a models.safetensors, or of any safetensors file of named parameters."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise SelfflError(f"{path}: not a readable safetensors file ({str(error).splitlines()[0]})") from None
+    own = {name.removeprefix("global/"): value for name, value in tensors.items() if name.startswith("global/")}
+    if own or "personal" not in tensors:
+        return own or tensors
+    raise SelfflError(f"{path}: holds no global model; a run of method 'local' cannot start another")
+
+
+def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any]]:
+    """The methods asked for, as {label: table}: labels of the experiment, or `name:key=value,…` specs."""
+    if not wanted:
+        return experiment.methods
+    chosen: dict[str, dict[str, Any]] = {}
+    for text in wanted:
+        if text in experiment.methods:
+            chosen[text] = experiment.methods[text]
+            continue
+        name, options = parse_spec(text)
+        try:
+            methods.resolve(name, options)
+        except UsageError as error:
+            known = [*experiment.methods, *methods.METHODS, *methods.ALIASES]
+            if str(error).startswith("unknown method"):
+                raise UsageError(f"unknown method '{name}'{nearest(name, known)}") from None
+            raise
+        # options typed here come on top of what the experiment says of that method (its tuned values)
+        chosen[text] = {**experiment.methods.get(name, {}), "method": name, **options}
+    return chosen
+
+
+def plan(request: Request) -> list[PlannedRun]:
+    """Every run of the request, in order of setting, seed and method; prepares shards that are missing."""
+    runs: list[PlannedRun] = []
+    opened: dict[Path, Shards] = {}
+    for setting in request.experiment.settings():
+        experiment = apply_setting(request.experiment, setting)
+        chosen = select(experiment, request.methods)
+        # everything that can be wrong in the request is found before any data is prepared
+        resolved = {label: resolve_method(experiment, label, table) for label, table in chosen.items()}
+        models.resolve(experiment.model)
+        for seed in request.seeds if request.seeds is not None else experiment.seeds:
+            path = request.data or data_folder(experiment, seed, request)
+            shards = opened.setdefault(path, Shards.open(path)) if path not in opened else opened[path]
+            warm = warm_start(request, experiment, shards, seed, setting)
+            if warm:
+                runs.append(warm)
+            for label, (method, train, version) in resolved.items():
+                runs.append(_planned(request, experiment, shards, seed, setting, label, method, train, version, warm))
+    return runs
+
+
+def resolve_method(experiment: Experiment, label: str, table: Mapping[str, Any]) -> tuple[dict[str, Any], TrainConfig, int]:
+    """The method, its `[train]` and its version, from a `[methods.LABEL]` table."""
+    options = dict(table)
+    name, overrides = options.pop("method", label), options.pop("train", {})
+    where = f"{experiment.name}: [methods.{label}]"
+    if not isinstance(name, str) or not isinstance(overrides, dict):
+        raise UsageError(f"{where}: method is a name and train a table")
+    method, version = methods.resolve(name, options)
+    return method, train_config(experiment.train, overrides, f"{where} train"), version
+
+
+def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:
+    """The shards of this experiment and seed, prepared when they are not there."""
+    from data_prep.prepare import find_or_prepare
+
+    options = {key: value for key, value in experiment.data.items() if key not in ("name", "source")}
+    options.setdefault("seed", seed)
+    source = request.source or experiment.data.get("source")
+    return find_or_prepare(experiment.data["name"], options, request.data_folder, source)
+
+
+def data_record(shards: Shards) -> dict[str, Any]:
+    """What a run's record says of its data."""
+    manifest = shards.manifest
+    return {"name": manifest.name, "path": str(shards.path), "hash": shards.hash, "partition": manifest.partition,
+            "clients": manifest.clients, "arguments": {k: v for k, v in manifest.arguments.items() if v is not None}}  # fmt: skip
+
+
+def warm_start(
+    request: Request, experiment: Experiment, shards: Shards, seed: int, setting: dict[str, Any]
+) -> PlannedRun | None:
+    """The run that makes the shared start of a seed."""
+    warm = experiment.warm_start
+    if warm is None or request.init is not None:
+        return None
+    train = train_config(experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train")
+    method, version = methods.resolve(warm.method, {})
+    return _planned(request, experiment, shards, seed, setting, WARM_START, method, train, version, None)
+
+
+def _planned(
+    request: Request, experiment: Experiment, shards: Shards, seed: int, setting: dict[str, Any], label: str,
+    method: dict[str, Any], train: TrainConfig, version: int, warm: PlannedRun | None,
+) -> PlannedRun:
+    model, model_version = models.resolve(experiment.model)
+    start = warm.folder / MODELS if warm else init_file(request.init)
+    init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
+    config = RunConfig(
+        experiment=experiment.name, label=label, seed=seed, setting=setting, data=data_record(shards), model=model,
+        train=train, method=method, versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
+        init=init,
+    )  # fmt: skip
+    return PlannedRun(config, shards, config.folder(request.runs), start, warm)
+
+
+def init_file(given: Path | None) -> Path | None:
+    """`--init RUN|FILE.safetensors` as a file."""
+    if given is None:
+        return None
+    if given.is_dir():
+        if RunFolder.open(given).result is None:
+            raise SelfflError(f"--init {given}: that run is not finished; finish it with selffl train first")
+        return given / MODELS
+    if not given.is_file():
+        raise UsageError(f"--init {given}: no such run folder or file")
+    return given
+
+
+def default_device(asked: str) -> str:
+    """`auto` is a GPU where there is one; a GPU that is asked for and not there is an error."""
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine or this torch build has no GPU; use --device cpu")
+    try:
+        torch.device(asked)
+    except RuntimeError:
+        raise UsageError(f"--device '{asked}': write auto, cpu or cuda") from None
+    return asked
