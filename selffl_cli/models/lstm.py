@@ -1,0 +1,73 @@
+"""The tweets' model: a stacked LSTM over frozen word vectors, a dense layer and one logit (FedProx's Sent140 model)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import SelfflError
+from ..shards import Manifest
+from ..validation import Strict
+
+
+class Options(Strict):
+    hidden: int = Field(100, ge=1, le=4096, description="units of each LSTM layer (256 in the FedProx paper)")
+    layers: int = Field(2, ge=1, le=16, description="LSTM layers")
+    dense: int = Field(30, ge=1, le=4096, description="units of the dense layer between LSTM and output")
+    read: Literal["last-token", "last-step"] = Field(
+        "last-token", description="where the LSTM's output is read: last real token, or last padded step (reference)"
+    )
+
+
+class StackedLSTM(nn.Module):
+    """Token indices int [B, T], padded with 0 at the end, to logits [B, 1].
+
+    The embedding is a constant of the data: a non-persistent buffer, so it is never trained, sent, averaged or saved.
+    With `read="last-token"` a batch is cut to its longest text: an LSTM sees no later step, so what is cut can change
+    neither outputs nor gradients. A text without tokens is read at its first step, which is padding.
+    """
+
+    head = ("output.weight", "output.bias")
+    embedding: Tensor
+
+    def __init__(
+        self,
+        embedding: Tensor,
+        hidden: int = 100,
+        layers: int = 2,
+        dense: int = 30,
+        read: Literal["last-token", "last-step"] = "last-token",
+    ) -> None:
+        """`embedding`: float [V, D], row 0 for padding."""
+        super().__init__()
+        self.read = read
+        self.register_buffer("embedding", embedding, persistent=False)
+        self.lstm = nn.LSTM(embedding.shape[1], hidden, layers, batch_first=True)
+        self.dense = nn.Linear(hidden, dense)
+        self.output = nn.Linear(dense, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.read == "last-token":
+            last = ((x != 0).sum(dim=1) - 1).clamp_min(0)
+            x = x[:, : int(last.max()) + 1]
+            states, _ = self.lstm(nn.functional.embedding(x, self.embedding))
+            state = states[torch.arange(len(x), device=x.device), last]
+        else:
+            states, _ = self.lstm(nn.functional.embedding(x, self.embedding))
+            state = states[:, -1]
+        return self.output(torch.relu(self.dense(state)))
+
+
+def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> StackedLSTM:
+    """The model for shards of texts: two classes, and their word vectors in `shared["embedding"]` ([V, D])."""
+    if "embedding" not in shared:
+        raise SelfflError(
+            f"model 'lstm': the shards of {manifest.name} hold no word vectors; "
+            "it is for data sets of text, prepared for example by: selffl prepare sent140"
+        )
+    if len(manifest.classes) != 2:
+        raise SelfflError(f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}")
+    return StackedLSTM(shared["embedding"], **options.model_dump())
