@@ -39,7 +39,7 @@ COMMANDS = {
         "Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed.",
         (
             "selffl train --method actperfl",
-            "selffl train digits --seeds 0-4",
+            "selffl train digits --seeds 0-4 --dry-run",
             "selffl train digits -m fedavg --set train.learning_rate=0.05",
         ),
     ),
