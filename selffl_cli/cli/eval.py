@@ -1,0 +1,92 @@
+"""`selffl eval`."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..scoring import Scored
+
+
+class Split(str, Enum):
+    """A part of each client's data."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def eval_(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)],
+    part: Annotated[list[Split] | None, typer.Option("--part", "-p", help="Part to score on; may be repeated. Default: all three.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)] = None,
+    predictions: Annotated[Path | None, typer.Option("--predictions", help="Folder for a Parquet file a run, one row a sample and model.", show_default=False)] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table to this file.", show_default=False)] = None,
+) -> None:
+    """Score finished runs on any part of the data, global and personal, with the spread over clients."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..scoring import Scored
+
+    torch.set_num_threads(1)
+    scored = [Scored.open(path, data) for path in runs]
+    if predictions is not None and any(run.shards.manifest.task != "classification" for run in scored):
+        raise UsageError("--predictions: only classification data has predicted classes")
+    parts = [p.value for p in part] if part else [p.value for p in Split]
+    console = Console()
+    rows: list[dict[str, object]] = []
+    for run in scored:
+        for name, kinds in run.summaries(parts).items():
+            for kind, figures in kinds.items():
+                if figures:
+                    config = run.config
+                    rows.append({"method": config.label, "seed": config.seed, "part": name, "model": kind, **figures})
+        if not any(row["model"] == "personal" for row in rows):
+            console.print(f"{run.folder.path.name}: no personal models were kept (train with --keep-models personal)")
+        if predictions is not None:
+            _write_predictions(run, parts, predictions)
+    if not rows:
+        raise UsageError("nothing to score: these runs kept no models, or the part is empty")
+    names = list(rows[0])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="accuracies in %; worst tenth: mean over the worst "
+                  "10 % of clients; p10: their 10th percentile", caption_justify="left")  # fmt: skip
+    for column in names:
+        table.add_column(column.replace("_", "\n"), justify="right" if column not in names[:4] else "left",
+                         no_wrap=column in ("part", "model"))  # fmt: skip
+    percent = "accuracy" in names
+    for row in rows:
+        table.add_row(*(shown(name, value, percent) for name, value in row.items()))
+    console.print(table)
+    if csv is not None:
+        import csv as csv_module
+
+        with open(csv, "w", newline="", encoding="utf-8") as file:
+            writer = csv_module.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def shown(name: str, value: object, percent: bool) -> str:
+    """A figure as the table shows it: shares in percent, losses and squared errors as they are."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{100 * value:.1f}" if percent and name != "loss" else f"{value:.3g}"
+
+
+def _write_predictions(run: Scored, parts: list[str], folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table(run.predictions(parts)), folder / f"{run.folder.path.name}.parquet")
