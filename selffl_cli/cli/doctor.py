@@ -236,7 +236,7 @@ def _runs(findings: Findings, runs: Path) -> str:
     unfinished = [folder for folder in folders if not (folder / "result.json").exists()]
     if unfinished:
         shown = ", ".join(str(folder) for folder in unfinished[:3]) + (", …" if len(unfinished) > 3 else "")
-        findings.notes.append(f"Unfinished: {shown}; the command that began them resumes them.")
+        findings.notes.append(f"Unfinished or running: {shown}; the command that began them resumes them.")
     return f"{len(folders) - len(unfinished)} finished, {len(unfinished)} unfinished"
 
 
