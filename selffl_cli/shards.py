@@ -2,10 +2,11 @@
 
     manifest.json          name, arguments, sources, counts, citation and the sha256 of every file below
     clients.parquet        a row a client: client, name, group, n_train, n_validation, n_test, labels, …
-    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; the same for validation and test
+    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; so for validation and test
     shared.safetensors     optional arrays that belong to no client (word vectors, a true centre)
 
-A folder is written beside its place, made durable and renamed, so one that exists is whole. Nothing is unpickled.
+A folder is written beside its place, made durable and renamed, so one that exists is whole. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,7 +77,7 @@ class Manifest(Strict):
     citation: str
     notes: dict[str, Any]
     files: dict[str, str]  # file name: sha256
-    data_hash: str  # over what changes numbers: the arrays and the client table, not the way they were asked for
+    data_hash: str  # over the arrays and the client table, not the way they were asked for
 
 
 @dataclass
@@ -103,13 +104,10 @@ class ShardData:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def write_shards(
-    folder: Path, data: ShardData, force: bool = False, decorate: Callable[[Path], None] | None = None
-) -> None:
+def write_shards(folder: Path, data: ShardData, force: bool = False) -> None:
     """Write `data` as the folder `folder`, whole or not at all.
 
-    `decorate` may add files for people (a picture) to the folder before it gets its name; they are not part of the
-    data. When another process made the folder in the meantime, its folder stays, unless `force`.
+    When another process made the folder in the meantime, its folder stays, unless `force`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
@@ -117,8 +115,6 @@ def write_shards(
     temporary.mkdir()
     try:
         _write_files(temporary, data)
-        if decorate:
-            decorate(temporary)
         for path in sorted(temporary.iterdir()):
             _sync(path)
         _sync(temporary)
@@ -178,7 +174,7 @@ def _client_table(data: ShardData, counts: Mapping[str, np.ndarray]) -> pyarrow.
 
 
 def _data_hash(fields: Mapping[str, Any], table: pyarrow.Table) -> str:
-    """16 hexadecimal digits. The table counts by its values: a Parquet file's bytes change with the library."""
+    """16 hexadecimal digits. The table counts by its values: Parquet's bytes change with the library."""
     content = {
         "format": [fields["format_version"], fields["task"], fields["classes"]],
         "arrays": {name: digest for name, digest in fields["files"].items() if name.endswith(".safetensors")},
@@ -205,9 +201,9 @@ def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for path in folder.parent.glob(".*.tmp"):
+    for path in folder.parent.glob(f".{folder.name}.*.tmp"):
         with suppress(OSError):
-            if path.name.startswith(f".{folder.name}.") and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -234,11 +230,13 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format_version"]
     except (FileNotFoundError, NotADirectoryError):
-        raise SelfflError(f"{folder}: no shards here (no manifest.json); make them with `selffl prepare`") from None
+        raise SelfflError(f"{folder}: no shards here; make them with `selffl prepare`") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SelfflError(f"{path}: not a manifest of shards; {AGAIN}") from None
     if version != FORMAT_VERSION:
-        raise SelfflError(f"{folder}: shards of format {version}, this selffl reads format {FORMAT_VERSION}; {AGAIN}")
+        raise SelfflError(
+            f"{folder}: shards of format {version}, this selffl reads format {FORMAT_VERSION}; {AGAIN}"
+        )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
@@ -316,7 +314,8 @@ class Shards:
     @cached_property
     def shared(self) -> dict[str, Tensor]:
         """Arrays that belong to no client, memory-mapped; empty when there are none."""
-        return _map_tensors(self.path / "shared.safetensors") if "shared.safetensors" in self.manifest.files else {}
+        name = "shared.safetensors"
+        return _map_tensors(self.path / name) if name in self.manifest.files else {}
 
 
 def _map_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,246 @@
+"""From a data set's name and options to a folder of client shards, made once and found again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from selffl_cli.errors import SelfflError, UsageError, nearest
+from selffl_cli.shards import ShardData, read_manifest, sha256, write_shards
+from selffl_cli.validation import validate
+
+from . import DATASETS
+from .partition import Samples, partitioner
+from .pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
+
+Progress = Callable[[str], None]
+
+
+def dataset(name: str) -> ModuleType:
+    """The module of a data set: `Options`, `load(options, source)`, and where it has them
+
+    `SOURCE` (what its --source is, in words; without it the data set takes none),
+    `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
+    """
+    if name not in DATASETS:
+        raise UsageError(f"unknown data set '{name}'{nearest(name, DATASETS)}")
+    return importlib.import_module(DATASETS[name][0])
+
+
+def read_options(name: str, options: Mapping[str, Any]) -> PrepareOptions:
+    """Options as typed, validated; UsageError names the first key that is wrong."""
+    return validate(dataset(name).Options, options, f"data set {name}")
+
+
+def prepare(
+    name: str,
+    options: Mapping[str, Any] | PrepareOptions,
+    out: Path | str = "data",
+    source: Path | str | None = None,
+    force: bool = False,
+    progress: Progress = lambda stage: None,
+) -> Path:
+    """The folder of shards of a data set under `out`, made when it is not there yet (or again, with `force`).
+
+    `source` is a file, a folder or a URL. Raises UsageError for impossible options and a missing source,
+    SelfflError for data that cannot be read; then nothing is left on the disk.
+    """
+    module = dataset(name)
+    read = options if isinstance(options, PrepareOptions) else read_options(name, options)
+    file = local_source(name, module, source, progress)
+    if file is not None:
+        progress("checking the source")
+    digest = digest_source(file) if file is not None else ""
+    folder = Path(out) / folder_name(name, read, digest)
+    if folder.exists() and not force:
+        read_manifest(folder)
+        return folder
+    progress("reading the data")
+    pool = module.load(read, file)
+    progress("dealing samples to clients")
+    assignment = deal(pool, read)
+    if hasattr(module, "finish"):
+        progress("finishing what needs the split")
+        module.finish(pool, assignment, read)
+    progress("writing the shards")
+    write_shards(folder, _shard_data(name, read, pool, assignment), force)
+    return folder
+
+
+def find_or_prepare(
+    name: str, options: Mapping[str, Any], out: Path | str = "data", source: Path | str | None = None
+) -> Path:
+    """The shards that training asks for: found under `out`, else prepared when that needs no source or one is
+    given.
+
+    Without a `source` any folder with these options will do, wherever its data came from; two are an error.
+    """
+    module, read = dataset(name), read_options(name, options)
+    if source is not None or not hasattr(module, "SOURCE"):
+        return prepare(name, read, out, source)
+    found = _with_arguments(name, arguments(read), Path(out))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SelfflError(
+            f"{found[0]} and {found[1]} have the same options but another source; give --source"
+        )
+    raise SelfflError(
+        f"no shards of {name} with these options under {out}; first run: {command(name, read, out)}"
+    )
+
+
+def _with_arguments(name: str, wanted: dict[str, Any], out: Path) -> list[Path]:
+    found = []
+    for path in sorted(out.glob(f"{name}-*/manifest.json")):
+        try:
+            manifest = read_manifest(path.parent)
+        except SelfflError:
+            continue  # of another format: `prepare` will say so
+        if manifest.name == name and manifest.arguments == wanted:
+            found.append(path.parent)
+    return found
+
+
+def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str:
+    """The command that prepares this, with the options that are not their default."""
+    words = ["selffl", "prepare", name, "--source", getattr(dataset(name), "SOURCE_NAME", "FILE")]
+    for key, value in options:
+        if value == type(options).model_fields[key].default or value is None:
+            continue
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
+    if Path(out) != Path("data"):
+        words += ["--out", str(out)]
+    return shlex.join(words)
+
+
+def arguments(options: PrepareOptions) -> dict[str, Any]:
+    """Options as the manifest keeps them; a file is known by its contents, not by where it lies."""
+    values = options.model_dump(mode="json")
+    for key, value in options:
+        if isinstance(value, Path):
+            if not value.is_file():
+                raise UsageError(f"--{key.replace('_', '-')}: {value}: no such file")
+            values[key] = f"{value.name} (sha256 {sha256(value)})"
+    return values
+
+
+def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
+    """NAME-PARTITION-cCLIENTS-sSEED-HASH, HASH over the name, every option and the source's sha256."""
+    key = json.dumps([name, arguments(options), source_digest], sort_keys=True)
+    partition = re.sub(r"[^A-Za-z0-9.]+", "-", options.partition.replace("=", ""))[:40]
+    clients = f"-c{options.clients}" if options.clients else ""
+    return f"{name}-{partition}{clients}-s{options.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def local_source(name: str, module: ModuleType, source: Path | str | None, progress: Progress) -> Path | None:
+    """The source as a file or folder on this machine."""
+    if source is None:
+        if hasattr(module, "SOURCE"):
+            raise UsageError(f"{name} needs --source: {module.SOURCE}")
+        return None
+    if not hasattr(module, "SOURCE"):
+        raise UsageError(f"{name} takes no --source; leave it out")
+    path = Path(source)
+    if not path.exists():
+        raise UsageError(f"--source {source}: no such file or folder; give {module.SOURCE}")
+    return path
+
+
+def digest_source(path: Path) -> str:
+    """sha256 of a file, or over the names and sha256 of the files of a folder."""
+    if path.is_file():
+        return sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def deal(pool: Pool, options: PrepareOptions) -> Assignment:
+    """Client and part of every sample, drawn from the seed alone. No client is without a training sample."""
+    method = partitioner(options.partition)
+    natural = options.partition == "natural"
+    if natural and pool.client is not None:
+        clients = len(pool.client_names) if pool.client_names else int(pool.client.max()) + 1
+        if options.clients not in (None, clients):
+            raise UsageError(
+                f"partition 'natural' has {clients} clients, not {options.clients}; leave --clients out"
+            )
+    elif options.clients is None and not natural:
+        raise UsageError(f"partition '{options.partition}' needs a number of clients; add --clients")
+    else:
+        clients = options.clients or 1
+    if clients > len(pool):
+        raise UsageError(f"{clients} clients, but only {len(pool)} samples; ask for fewer clients")
+    samples = Samples(pool.arrays["y"], pool.client, pool.features or _plain_features(pool))
+    client = method.deal(samples, clients, generator(options.seed, "partition"))
+    part = pool.part
+    if part is None:
+        part = split(client, options.validation, options.test, generator(options.seed, "split"))
+    without = np.flatnonzero(np.bincount(client[part == TRAIN], minlength=clients) == 0)
+    if len(without):
+        raise SelfflError(
+            f"{len(without)} of {clients} clients have no training sample (client {without[0]} first)"
+        )
+    return Assignment(client, part, clients)
+
+
+def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:
+    x = pool.arrays["x"]
+    return (lambda: x.reshape(len(x), -1)) if x.dtype.kind == "f" else None
+
+
+def split(client: np.ndarray, validation: float, test: float, rng: np.random.Generator) -> np.ndarray:
+    """Part of each sample [n]: inside each client `test` of its samples, then `validation` of the rest, at
+    random.
+
+    Shares are rounded to the nearest number of samples, but a client of two samples or more has at least one
+    for test, one of three or more at least one for validation, and every client at least one for training.
+    """
+    sizes = np.bincount(client)
+    tests = np.minimum(np.maximum(np.floor(test * sizes + 0.5), test > 0), sizes - 1)
+    rest = sizes - tests
+    validations = np.minimum(np.maximum(np.floor(validation * rest + 0.5), validation > 0), rest - 1)
+    order = np.lexsort((rng.random(len(client)), client))  # by client, at random inside
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    rank = np.empty(len(client), np.int64)
+    rank[order] = np.arange(len(client)) - starts[client[order]]
+    part = np.full(len(client), TRAIN)
+    part[rank < (tests + validations)[client]] = VALIDATION
+    part[rank < tests[client]] = TEST
+    return part
+
+
+def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:
+    natural = options.partition == "natural" and pool.client_names is not None
+    names = pool.client_names if natural else [f"client-{i}" for i in range(assignment.num_clients)]
+    return ShardData(
+        name=name,
+        partition=options.partition,
+        task=pool.task,
+        arrays=pool.arrays,
+        client=assignment.client,
+        part=assignment.part,
+        client_names=list(names or []),
+        classes=pool.classes,
+        shared=pool.shared,
+        client_columns=pool.client_columns,
+        sources=pool.sources,
+        arguments=arguments(options),
+        citation=pool.citation,
+        notes=pool.notes,
+    )
