@@ -1,7 +1,7 @@
 """Members of zip and tar archives, read as streams: nothing is unpacked onto the disk.
 
-Names and kinds of members are checked before their bytes are read, and no archive gives more bytes than its limits
-allow, whatever its headers say.
+Names and kinds of members are checked before their bytes are read, and no archive gives more bytes than its
+limits allow, whatever its headers say.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMPRESSION: dict[bytes, Callable[..., IO[bytes]]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold: members, bytes once unpacked, and their ratio to the bytes of the archive itself."""
+    """What an archive may hold: members, bytes once unpacked, and their ratio to its own bytes."""
 
     members: int = 1_000_000
     total: int = 16 << 30
@@ -43,10 +43,11 @@ class Limits:
 def members(
     path: Path, wanted: Callable[[str], bool] = lambda name: True, limits: Limits | None = None
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """(name, stream) of every wanted file of a zip or tar (gz, bz2, xz), in its order; a stream lives until the next.
+    """(name, stream) of every wanted file of a zip or tar (gz, bz2, xz), in its order; a stream lives until
+    the next.
 
-    Raises SelfflError for a name that is absolute or climbs, a link, a device, too many members or bytes, and for a
-    file that is cut, encrypted or no archive at all.
+    Raises SelfflError for a name that is absolute or climbs, a link, a device, too many members or bytes, and
+    for a file that is cut, encrypted or no archive at all.
     """
     with _told(path), path.open("rb") as stream:
         is_zip = stream.read(2) == ZIP
@@ -57,7 +58,7 @@ def members(
 def open_member(
     path: Path, wanted: Callable[[str], bool], what: str, limits: Limits | None = None
 ) -> Iterator[IO[bytes]]:
-    """The stream of the first wanted member; SelfflError naming `what` and the members at hand when there is none."""
+    """The stream of the first wanted member; without one, a SelfflError names `what` and the members seen."""
     seen: list[str] = []
 
     def look(name: str) -> bool:
@@ -67,17 +68,23 @@ def open_member(
     for _, stream in members(path, look, limits):
         yield stream
         return
-    raise SelfflError(f"{path}: holds no {what} (but {', '.join(seen[:5]) or 'nothing'}); bring the file as published")
+    raise SelfflError(
+        f"{path}: holds no {what} (but {', '.join(seen[:5]) or 'nothing'}); bring the file as published"
+    )
 
 
-def _zip_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(
+    path: Path, wanted: Callable[[str], bool], limits: Limits
+) -> Iterator[tuple[str, IO[bytes]]]:
     with _told(path):
         archive = zipfile.ZipFile(path)
     with archive:
         for count, info in enumerate(archive.infolist(), 1):
             _check(path, info.filename, count, limits)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise SelfflError(f"{path}: member '{info.filename}' is a link or a device; bring the file as published")
+                raise SelfflError(
+                    f"{path}: member '{info.filename}' is a link or a device; bring the file as published"
+                )
         spent = 0
         for info in archive.infolist():
             if info.is_dir() or not wanted(info.filename):
@@ -90,15 +97,19 @@ def _zip_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> I
                 spent = counted.spent
 
 
-def _tar_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
-    with _told(path), path.open("rb") as stream:
-        magic = stream.read(6)
+def _tar_members(
+    path: Path, wanted: Callable[[str], bool], limits: Limits
+) -> Iterator[tuple[str, IO[bytes]]]:
+    with _told(path), path.open("rb") as head:
+        magic = head.read(6)
     opener = next((opener for start, opener in COMPRESSION.items() if magic.startswith(start)), open)
     with _told(path):
         packed = opener(path, "rb")
     with packed:
         with _told(path):
-            archive = tarfile.open(fileobj=io.BufferedReader(_Counted(path, packed, limits), 1 << 16), mode="r|")
+            archive = tarfile.open(  # noqa: SIM115
+                fileobj=io.BufferedReader(_Counted(path, packed, limits), 1 << 16), mode="r|"
+            )
         with archive:
             count = 0
             while True:
@@ -109,7 +120,9 @@ def _tar_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> I
                 count += 1
                 _check(path, info.name, count, limits)
                 if not (info.isdir() or info.isreg()) or info.issparse():
-                    raise SelfflError(f"{path}: member '{info.name}' is a link or a device; bring the file as published")
+                    raise SelfflError(
+                        f"{path}: member '{info.name}' is a link or a device; bring the file as published"
+                    )
                 if info.isdir() or not wanted(info.name):
                     continue
                 with _told(path):
@@ -119,7 +132,7 @@ def _tar_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> I
 
 
 class _Counted(io.RawIOBase):
-    """A stream that stops at the limits, by the bytes that really come; `spent` is where its count begins and stands."""
+    """A stream that stops at the limits by the bytes that really come; `spent` is how many came so far."""
 
     def __init__(self, path: Path, stream: IO[bytes], limits: Limits, spent: int = 0) -> None:
         self.path, self.stream, self.spent = path, stream, spent
@@ -161,4 +174,6 @@ def _told(path: Path) -> Iterator[None]:
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
         raise SelfflError(f"{path}: cannot be unpacked ({error}); bring the file as published") from None
     except OSError as error:
-        raise SelfflError(f"{path}: cannot be read ({error.strerror or error}); bring the file again") from None
+        raise SelfflError(
+            f"{path}: cannot be read ({error.strerror or error}); bring the file again"
+        ) from None

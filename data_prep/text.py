@@ -1,8 +1,8 @@
 """Tweets to numbers: tokens, a vocabulary from training samples only, and frozen word vectors.
 
-Word vectors are positive pointwise mutual information (PPMI) factorised by a truncated SVD, as in Levy, Goldberg and
-Dagan, "Improving Distributional Similarity with Lessons Learned from Word Embeddings" (TACL 2015), or read from a
-GloVe text file.
+Word vectors are positive pointwise mutual information (PPMI) factorised by a truncated SVD, as in Levy,
+Goldberg and Dagan, "Improving Distributional Similarity with Lessons Learned from Word Embeddings" (TACL
+2015), or read from a GloVe text file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SCALE = 0.4  # root mean square of the entries of the word vectors; that of GloV
 
 
 def tokenise(text: str, lower: bool = True, limit: int = 25) -> list[str]:
-    """The first `limit` tokens of a text. Lower-casing comes after the rule, so it never changes their number."""
-    tokens = []
+    """The first `limit` tokens of a text. Lower-casing comes after the rule, so it keeps their number."""
+    tokens: list[str] = []
     for match in TOKEN.finditer(text):
         if len(tokens) == limit:
             break
@@ -56,7 +56,8 @@ class Encoder:
 
 
 def training_vocabulary(x: np.ndarray, size: int, min_count: int) -> np.ndarray:
-    """Indices of the tokens seen at least `min_count` times in `x`, the most frequent first (ties: lower index).
+    """Indices of the tokens seen at least `min_count` times in `x`, the most frequent first (ties: lower
+    index).
 
     `x`: int [n, T] indices below `size`, training samples only. Padding and unknown are left out.
     """
@@ -67,7 +68,7 @@ def training_vocabulary(x: np.ndarray, size: int, min_count: int) -> np.ndarray:
 
 
 def reindex(x: np.ndarray, size: int, kept: np.ndarray) -> np.ndarray:
-    """`x` with token `kept[i]` renamed to i + 2, padding kept and every other token made unknown; int32, same shape."""
+    """`x` with token `kept[i]` renamed to i + 2, padding kept, all others unknown; int32, same shape."""
     table = np.full(size, UNKNOWN, np.int32)
     table[PADDING] = PADDING
     table[kept] = np.arange(len(SPECIAL), len(kept) + len(SPECIAL), dtype=np.int32)
@@ -75,7 +76,7 @@ def reindex(x: np.ndarray, size: int, kept: np.ndarray) -> np.ndarray:
 
 
 def cooccurrence(x: np.ndarray, size: int, window: int = WINDOW, chunk: int = 100_000) -> sparse.csr_array:
-    """Symmetric counts [size, size] of token pairs at most `window` apart; padding and unknown are no one's context."""
+    """Symmetric counts [size, size] of pairs of known tokens at most `window` apart."""
     total = sparse.csr_array((size, size), dtype=np.float64)
     for begin in range(0, len(x), chunk):
         rows = x[begin : begin + chunk]
@@ -87,7 +88,9 @@ def cooccurrence(x: np.ndarray, size: int, window: int = WINDOW, chunk: int = 10
         if not pairs:
             continue
         keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
-        total = total + sparse.csr_array((counts.astype(np.float64), (keys // size, keys % size)), (size, size))
+        total = total + sparse.csr_array(
+            (counts.astype(np.float64), (keys // size, keys % size)), (size, size)
+        )
     return (total + total.T).tocsr()
 
 
@@ -103,10 +106,12 @@ def ppmi(counts: sparse.csr_array, smoothing: float = SMOOTHING) -> sparse.csr_a
 
 
 def word_vectors(x: np.ndarray, size: int, dimensions: int, seed: int) -> np.ndarray:
-    """Frozen word vectors float32 [size, dimensions] from the token indices `x` [n, T] (training samples only).
+    """Frozen word vectors float32 [size, dimensions] from the token indices `x` [n, T] (training samples
+    only).
 
-    PPMI, truncated SVD, U sqrt(singular values) (Levy et al. 2015, eigenvalue weighting 0.5), scaled as one matrix to
-    entries of root mean square SCALE. Padding, unknown and dimensions beyond the rank of the data are zero.
+    PPMI, truncated SVD, U sqrt(singular values) (Levy et al. 2015, eigenvalue weighting 0.5), scaled as one
+    matrix to entries of root mean square SCALE. Padding, unknown and dimensions beyond the rank of the data
+    are zero.
     """
     from sklearn.decomposition import TruncatedSVD
     from threadpoolctl import threadpool_limits
@@ -130,9 +135,10 @@ def word_vectors(x: np.ndarray, size: int, dimensions: int, seed: int) -> np.nda
 def read_embeddings(path: Path, words: Iterable[str], width: int) -> dict[str, np.ndarray]:
     """The vectors (float32 [width]) of those `words` that a GloVe text file has.
 
-    A line is a token and `width` numbers, separated by single spaces; a first line of two whole numbers (word2vec's
-    "count width") is passed over. Streams the file, so that memory goes with `words` and not with the file. Raises
-    SelfflError with the line where it holds another number of numbers, or something that is none.
+    A line is a token and `width` numbers, separated by single spaces; a first line of two whole numbers
+    (word2vec's "count width") is passed over. Streams the file, so that memory goes with `words` and not with
+    the file. Raises SelfflError with the line where it holds another number of numbers, or something that is
+    none.
     """
     wanted, found, whole = set(words), {}, False
     try:
@@ -148,7 +154,7 @@ def read_embeddings(path: Path, words: Iterable[str], width: int) -> dict[str, n
                         continue  # a token that itself holds spaces (GloVe 840B has some) is none of ours
                     raise SelfflError(
                         f"{path}: line {number} has {numbers} numbers where {width} are expected "
-                        f"(--embedding-dimensions); give the option the width of the file, or bring a whole file"
+                        "(--embedding-dimensions); give that option the file's width, or bring a whole file"
                     )
                 whole = True
                 token = name.decode("utf-8", "replace")
@@ -162,7 +168,9 @@ def read_embeddings(path: Path, words: Iterable[str], width: int) -> dict[str, n
                     raise SelfflError(f"{path}: line {number} holds a number that is not finite")
                 found[token] = vector
     except OSError as error:
-        raise SelfflError(f"{path}: cannot be read ({error.strerror}); give --embeddings a GloVe text file") from None
+        raise SelfflError(
+            f"{path}: cannot be read ({error.strerror}); give --embeddings a GloVe text file"
+        ) from None
     if not whole:
         raise SelfflError(f"{path}: holds no word vectors; give --embeddings a GloVe text file")
     return found

@@ -63,7 +63,9 @@ def test_vocabulary_comes_from_training_samples_only() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=5), min_size=1, max_size=8), st.integers(1, 6))
+@given(
+    st.lists(st.lists(st.integers(0, 6), min_size=5, max_size=5), min_size=1, max_size=8), st.integers(1, 6)
+)
 def test_ppmi_is_its_formula(rows: list[list[int]], window: int) -> None:
     x = np.array(rows, np.int32)
     counts = np.zeros((7, 7))
@@ -101,7 +103,11 @@ def test_word_vectors_put_words_of_like_contexts_together() -> None:
 def test_word_vectors_are_the_same_for_a_seed_and_finite_on_thin_data() -> None:
     x = np.random.default_rng(1).integers(0, 50, (100, 6)).astype(np.int32)
     np.testing.assert_array_equal(text.word_vectors(x, 50, 8, 3), text.word_vectors(x, 50, 8, 3))
-    for thin in (np.zeros((3, 6), np.int32), np.array([[2, 0, 0]], np.int32), np.array([[2, 3, 0]], np.int32)):
+    for thin in (
+        np.zeros((3, 6), np.int32),
+        np.array([[2, 0, 0]], np.int32),
+        np.array([[2, 3, 0]], np.int32),
+    ):
         vectors = text.word_vectors(thin, 4, 8, 0)
         assert vectors.shape == (4, 8) and np.isfinite(vectors).all()
 

@@ -1,4 +1,4 @@
-"""The tweets' model: a stacked LSTM over frozen word vectors, a dense layer and one logit (FedProx's Sent140 model)."""
+"""FedProx's model for Sent140: a stacked LSTM over frozen word vectors, a dense layer and one logit."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ class Options(Strict):
     layers: int = Field(2, ge=1, le=16, description="LSTM layers")
     dense: int = Field(30, ge=1, le=4096, description="units of the dense layer between LSTM and output")
     read: Literal["last-token", "last-step"] = Field(
-        "last-token", description="where the LSTM's output is read: last real token, or last padded step (reference)"
+        "last-token",
+        description="where the LSTM's output is read: last real token, or last padded step (reference)",
     )
 
 
 class StackedLSTM(nn.Module):
     """Token indices int [B, T], padded with 0 at the end, to logits [B, 1].
 
-    The embedding is a constant of the data: a non-persistent buffer, so it is never trained, sent, averaged or saved.
-    With `read="last-token"` a batch is cut to its longest text: an LSTM sees no later step, so what is cut can change
-    neither outputs nor gradients. A text without tokens is read at its first step, which is padding.
+    The embedding is a constant of the data: a non-persistent buffer, so it is never trained, sent, averaged
+    or saved. With `read="last-token"` a batch is cut to its longest text: an LSTM sees no later step, so what
+    is cut can change neither outputs nor gradients. A text without tokens is read at its first step, which is
+    padding.
     """
 
     head = ("output.weight", "output.bias")
@@ -62,12 +64,14 @@ class StackedLSTM(nn.Module):
 
 
 def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> StackedLSTM:
-    """The model for shards of texts: two classes, and their word vectors in `shared["embedding"]` ([V, D])."""
+    """The model for shards of texts in two classes; their word vectors are `shared["embedding"]` [V, D]."""
     if "embedding" not in shared:
         raise SelfflError(
             f"model 'lstm': the shards of {manifest.name} hold no word vectors; "
             "it is for data sets of text, prepared for example by: selffl prepare sent140"
         )
     if len(manifest.classes) != 2:
-        raise SelfflError(f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}")
+        raise SelfflError(
+            f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}"
+        )
     return StackedLSTM(shared["embedding"], **options.model_dump())
