@@ -59,11 +59,11 @@ def eval_(
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
     names = list(rows[0])
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="accuracies in %; worst tenth: mean over the worst "
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption="accuracies in %; worst tenth: mean over the worst "
                   "10 % of clients; p10: their 10th percentile", caption_justify="left")  # fmt: skip
     for column in names:
         table.add_column(column.replace("_", "\n"), justify="right" if column not in names[:4] else "left",
-                         no_wrap=column in ("part", "model"))  # fmt: skip
+                         no_wrap=True)  # fmt: skip
     percent = "accuracy" in names
     for row in rows:
         table.add_row(*(shown(name, value, percent) for name, value in row.items()))
