@@ -210,19 +210,27 @@ def test_doctor_names_missing_and_old_packages(
     assert "problem: Missing: safetensors" in shown
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError("libtorch_cpu.so: cannot open shared object file"), "torch does not load: libtorch_cpu.so"),
+        (ModuleNotFoundError("No module named 'torch'"), "No module named 'torch'; install selffl again"),
+    ],
+)
 def test_doctor_answers_without_torch(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, says: str
 ) -> None:
     real = importlib.import_module
 
     def import_module(name: str, package: str | None = None):
         if name == "torch":
-            raise OSError("libtorch_cpu.so: cannot open shared object file")
+            raise error
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", import_module)
     assert cli.main(["doctor"]) == 1
-    assert "problem: torch does not load: libtorch_cpu.so" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"problem: {says}" in shown and "Nothing is wrong" not in shown
 
 
 def test_doctor_names_unfinished_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

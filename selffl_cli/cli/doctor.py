@@ -117,7 +117,8 @@ def _packages(findings: Findings) -> None:
         try:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
-            absent[extra].append(package)
+            if package != "torch":  # _torch says it, also where selffl itself is not installed
+                absent[extra].append(package)
             continue
         if _numbers(version) < least:
             wanted = ".".join(map(str, least))
@@ -148,9 +149,10 @@ def _torch(findings: Findings) -> Any:
     """The torch module, or None when it cannot be used."""
     try:
         torch: Any = importlib.import_module("torch")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
         findings.rows.append(("torch", "missing"))
-        return None  # already among the missing packages
+        findings.problems.append(f"{error}; install selffl again, with its dependencies.")
+        return None
     except Exception as error:  # a library that does not load raises OSError, ImportError or RuntimeError
         findings.rows.append(("torch", "does not load"))
         findings.problems.append(
