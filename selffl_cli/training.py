@@ -186,7 +186,7 @@ class Training:
         gradients, samples = collective.add_up(torch.tensor([counts.gradients, counts.samples])).tolist()
         loss, steps = float(cohort.dealt.sum(counts.loss)), int(cohort.dealt.sum(counts.steps))
         per_client = {name: cohort.gather(values.double()).tolist() for name, values in counts.per_client.items()}
-        down, up = self.method.traffic(self.model.size)
+        down, up = self.method.traffic(self.model.size, self.model.head_size)
         bytes_each = cohort.size * self.model.vector.element_size()
         totals.gradients += gradients
         totals.samples += samples

@@ -110,6 +110,11 @@ class Cohort(ABC):
         """One row for each client, all of them `vector`: [C, P], without copying."""
         return vector.expand(len(self), *vector.shape)
 
+    @property
+    def head(self) -> Tensor:
+        """True where a parameter belongs to the model's head: bool [P]."""
+        return self.model.head_mask()
+
     @abstractmethod
     def local(
         self,

@@ -30,6 +30,11 @@ class FlatModel:
         """P, the number of trained parameters."""
         return self.vector.numel()
 
+    @property
+    def head_size(self) -> int:
+        """How many of them belong to the head."""
+        return int(self.head_mask().sum())
+
     def head_mask(self) -> Tensor:
         """True where a parameter belongs to the head that the module names: bool [P]."""
         head = set(getattr(self.module, "head", ()))

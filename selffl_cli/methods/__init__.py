@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 # name → (file, class)
 METHODS = {
     "actperfl": ("actperfl", "ActPerFL"),
+    "actperfl-hb": ("actperfl_hb", "ActPerFLHB"),
     "fedavg": ("fedavg", "FedAvg"),
+    "fedavg-ft": ("fedavg_ft", "FedAvgFT"),
+    "fedprox": ("fedprox", "FedProx"),
+    "ditto": ("ditto", "Ditto"),
+    "perfedavg": ("perfedavg", "PerFedAvg"),
+    "pfedme": ("pfedme", "PFedMe"),
+    "apfl": ("apfl", "APFL"),
+    "fedrep": ("fedrep", "FedRep"),
     "local": ("local", "Local"),
     "oracle": ("oracle", "Oracle"),
 }

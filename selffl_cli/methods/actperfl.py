@@ -113,7 +113,7 @@ class ActPerFL(Method):
         # the true leave-one-out: only for clients in the aggregate that made this theta, with the share they had
         share = clients.read("share", cohort.clients)
         in_theta = (clients.read("last_round", cohort.clients) == cohort.round - 1) & (cohort.round > 1) & (share < 1)
-        return extrapolate(theta, own, torch.where(in_theta, share / (1 - share), 0.0))
+        return extrapolate(theta, own, torch.where(in_theta & (others > 0), share / (1 - share), 0.0))
 
     def schedule(
         self, state: State, cohort: Cohort, s: Tensor, others: Tensor, known: Tensor
@@ -131,14 +131,15 @@ class ActPerFL(Method):
             rate = torch.where(ready, wanted.clamp_max(options.max_rate * eta), eta)
             clipped = ready & (wanted > options.max_rate * eta)
             return cohort.budget, rate.to(cohort.samples.dtype), contraction, clipped
-        decay = {  # -ln(1 - contraction of the distance to the local optimum in one step)
+        h = torch.where(state.clients.has("curvature", cohort.clients),
+                        state.clients.read("curvature", cohort.clients), torch.nan)  # fmt: skip
+        decay = {
             "fixed": torch.full_like(s, torch.nan),
             "calibrated": contraction.expand_as(s),
-            "literal": -torch.log1p(-(eta / s)),  # inf or nan where eta/s_m >= 1: one step
-            "curvature": -torch.log1p(-eta * state.clients.read("curvature", cohort.clients)),
+            "literal": decay_a_step(eta / s),
+            "curvature": decay_a_step(eta * h),
         }[options.steps]
-        unsolvable = ready & ((eta / s >= 1) if options.steps == "literal" else decay.isinf())
-        wanted = torch.where(unsolvable, 0.0, shrinkage / decay)
+        wanted = shrinkage / decay
         wanted = torch.where(ready & ~wanted.isnan(), wanted, budget)
         steps = wanted.clamp(torch.ones_like(budget), (options.max_steps * budget).clamp_min(1)).round()
         clipped = ready & ((wanted < 1) | (wanted > options.max_steps * budget)) & (options.steps != "fixed")
@@ -160,8 +161,13 @@ class ActPerFL(Method):
     def global_(self, state: State) -> Tensor:
         return state.server["theta"]
 
-    def traffic(self, size: int) -> tuple[int, int]:
+    def traffic(self, size: int, head: int) -> tuple[int, int]:
         return size + 2, size + 1  # theta, s0 and S down; theta_m and s_m up
+
+
+def decay_a_step(contraction: Tensor) -> Tensor:
+    """-ln(1 - contraction) of the distance to the local optimum; inf at 1 or more, so that one step is taken: [C]."""
+    return torch.where(contraction >= 1, torch.inf, -torch.log1p(-contraction))
 
 
 def sgd(params: Tensor, grad: Grad, rate: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from ..engine.store import ClientStore
 from ..validation import Strict
 
 Weighting = Literal["samples", "equal"]
+StepCount = Annotated[int, Field(ge=1)] | Literal["budget"]  # local steps; "budget" = as many as FedAvg takes
 
 
 class Options(Strict):
@@ -51,14 +52,19 @@ class Method(ABC):
     def global_(self, state: State) -> Tensor | None:
         """The global model [P], or None for a method that has none."""
 
-    def traffic(self, size: int) -> tuple[int, int]:
-        """Numbers sent down to and up from each participant of a round, for a model of `size` parameters."""
+    def traffic(self, size: int, head: int) -> tuple[int, int]:
+        """Numbers sent down to and up from each participant of a round; of `size` parameters `head` are the head's."""
         return size, size
 
 
 def average_weights(weighting: Weighting, cohort: Cohort) -> Tensor:
     """Aggregation weights of the cohort's clients [C]: n_m, or all equal."""
     return cohort.samples if weighting == "samples" else torch.ones_like(cohort.samples)
+
+
+def step_count(wanted: int | Literal["budget"], cohort: Cohort) -> Tensor:
+    """Local steps of the cohort's clients [C]: the same for all, or each client's own budget."""
+    return cohort.budget if wanted == "budget" else torch.full_like(cohort.budget, wanted)
 
 
 def last_personal(state: State, cohort: Cohort) -> Tensor:

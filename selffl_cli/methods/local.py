@@ -33,5 +33,5 @@ class Local(Method):
     def global_(self, state: State) -> None:
         return None
 
-    def traffic(self, size: int) -> tuple[int, int]:
+    def traffic(self, size: int, head: int) -> tuple[int, int]:
         return 0, 0

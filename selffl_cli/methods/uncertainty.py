@@ -67,15 +67,17 @@ def fisher_variance(cohort: Cohort, at: Tensor, prior: float) -> Tensor:
 
     A batch of b samples has a mean gradient whose square is about F/b, so each square counts b times.
     """
+    full = float(cohort.batches.batch_size or torch.inf)
 
-    def accumulate(rows: tuple[Tensor, Tensor], grad: Grad) -> tuple[Tensor, Tensor]:
-        theta, squares = rows
-        return theta, squares + grad(theta, "fisher") ** 2
+    def accumulate(rows: tuple[Tensor, ...], grad: Grad, samples: Tensor) -> tuple[Tensor, ...]:
+        theta, squares, seen = rows
+        batch = (samples - seen).clamp_max(full)
+        return theta, squares + batch * grad(theta, "fisher") ** 2, seen + batch
 
-    squares = cohort.local(accumulate, (at, torch.zeros_like(at)), cohort.epoch).end[1].double()
-    batch = cohort.samples / cohort.epoch
-    fisher = squares / cohort.epoch[:, None] * batch.double()[:, None]
-    return (1 / (cohort.samples.double()[:, None] * fisher + prior)).sum(-1)
+    samples = cohort.samples[:, None]
+    rows = cohort.local(accumulate, (at, torch.zeros_like(at), torch.zeros_like(samples)), cohort.epoch, (samples,)).end
+    fisher = rows[1].double() / cohort.epoch[:, None]
+    return (1 / (samples.double() * fisher + prior)).sum(-1)
 
 
 def inter_variance(

@@ -1,0 +1,58 @@
+"""APFL (Deng et al. 2020): each client mixes a model of its own with its copy of the global one."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from ..engine.store import ClientStore
+from .base import Method, Weighted, Weighting, average_weights, last_personal
+
+
+class Options(Weighted):
+    weighting: Weighting = Field("equal", description="average equally (-e) or by samples (-w)")
+    a: float = Field(0.5, ge=0, le=1, description="share of the own model v, or where it starts")
+    adaptive: bool = Field(False, description="descend on a too, once a round, each client for itself")
+
+
+class APFL(Method):
+    idea = "personal = a v + (1 - a) w: a model of one's own mixed with the federated one"
+    paper = "Deng et al., 2020 (arXiv 2003.13461)"
+    per_client = "its own model v_m, its mixed model, its a_m"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)  # a v + (1 - a) w
+        clients.add("own", theta)  # v
+        clients.add("mix", torch.full((), self.options.a, dtype=theta.dtype))  # a
+        return State({"theta": theta.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        eta, clients = cohort.learning_rate, state.clients
+
+        def step(rows: tuple[Tensor, ...], grad: Grad) -> tuple[Tensor, ...]:
+            w, v, a, rate = rows
+            w = w - eta * grad(w)
+            mixed = grad(a * v + (1 - a) * w)  # the same batch, the new w
+            slope = ((v - w) * mixed).sum(-1, keepdim=True)  # of the loss in a, at the same point
+            return w, v - eta * a * mixed, (a - rate * slope).clamp(0, 1), torch.zeros_like(rate)
+
+        a = clients.read("mix", cohort.clients)[:, None]
+        rate = torch.full_like(a, eta if self.options.adaptive else 0.0)  # of a: zero after the first batch
+        start = (cohort.spread(state.server["theta"]), clients.read("own", cohort.clients), a, rate)
+        w, v, a, _ = cohort.local(step, start, cohort.budget).end
+        for name, rows in (("theta", a * v + (1 - a) * w), ("own", v), ("mix", a[:, 0])):
+            clients.write(name, cohort.clients, rows)
+        cohort.reveal_clients(steps=cohort.budget, mix=a[:, 0])
+        return State({"theta": cohort.mean(w, average_weights(self.options.weighting, cohort))}, clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return last_personal(state, cohort)
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]

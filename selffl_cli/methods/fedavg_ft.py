@@ -1,0 +1,43 @@
+"""FedAvg, then fine-tuning: the control that any way of personalising must beat."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from ..engine.store import ClientStore
+from .base import Method, StepCount, Weighted, average_weights, step_count
+
+
+class Options(Weighted):
+    steps: StepCount = Field("budget", description="local steps that make a personal model")
+
+
+class FedAvgFT(Method):
+    idea = "FedAvg; each personal model is the global one after local steps"
+    paper = "control: FedAvg (McMahan et al., AISTATS 2017) with fine-tuning"
+    per_client = "nothing; personal models are made from the global one when asked for"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        return State({"theta": theta.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        end = cohort.local(cohort.sgd, cohort.spread(state.server["theta"]), cohort.budget).end
+        cohort.reveal_clients(steps=cohort.budget)
+        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        return State({"theta": theta}, state.clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        def tune(w: Tensor, grad: Grad) -> Tensor:
+            return w - cohort.learning_rate * grad(w, "fine-tune")
+
+        start = cohort.spread(state.server["theta"])
+        return cohort.local(tune, start, step_count(self.options.steps, cohort)).end
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]

@@ -1,0 +1,36 @@
+"""FedProx (Li et al. 2020): FedAvg whose local objective holds each client near the global model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from .base import Weighted, average_weights
+from .fedavg import FedAvg
+
+
+class Options(Weighted):
+    mu: float = Field(0.01, ge=0, description="pull to the global model (authors, Sent140: 0.01)")
+
+
+class FedProx(FedAvg):
+    idea = "FedAvg with a proximal term: clients descend F_m(w) + mu/2 ‖w - theta‖²"
+    paper = "Li et al., MLSys 2020"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options: Options = options
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        theta, mu, eta = state.server["theta"], self.options.mu, cohort.learning_rate
+
+        def step(w: Tensor, grad: Grad, theta: Tensor) -> Tensor:
+            return w - eta * (grad(w) + mu * (w - theta))
+
+        start = cohort.spread(theta)
+        end = cohort.local(step, start, cohort.budget, (start,)).end
+        state.clients.write("theta", cohort.clients, end)
+        cohort.reveal_clients(steps=cohort.budget)
+        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        return State({"theta": theta}, state.clients)

@@ -1,0 +1,59 @@
+"""FedRep (Collins et al. 2021): a body learnt together under a head of each client's own."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from ..engine.store import ClientStore
+from .base import Method, StepCount, Weighted, average_weights, last_personal, step_count
+
+
+class Options(Weighted):
+    head_steps: StepCount = Field("budget", description="steps on the head, the body frozen")
+    body_steps: StepCount = Field("budget", description="then steps on the body, the head frozen")
+
+
+class FedRep(Method):
+    idea = "a shared body under a head of each client's own; only the body is sent"
+    paper = "Collins et al., ICML 2021"
+    per_client = "its model, of which the head counts"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)  # only its head is read again
+        return State({"theta": theta.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        eta, head, theta = cohort.learning_rate, cohort.head, state.server["theta"]
+
+        def head_step(w: Tensor, grad: Grad) -> Tensor:
+            return torch.where(head, w - eta * grad(w, "fedrep-head"), w)
+
+        def body_step(w: Tensor, grad: Grad) -> Tensor:
+            return torch.where(head, w, w - eta * grad(w))
+
+        head_steps, body_steps = (
+            step_count(wanted, cohort) for wanted in (self.options.head_steps, self.options.body_steps)
+        )
+        start = torch.where(head, state.clients.read("theta", cohort.clients), theta)
+        end = cohort.local(body_step, cohort.local(head_step, start, head_steps).end, body_steps).end
+        state.clients.write("theta", cohort.clients, end)
+        cohort.reveal_clients(steps=head_steps + body_steps)
+        # the mean of the heads only completes a global model to be judged: no client receives it
+        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        return State({"theta": theta}, state.clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return torch.where(cohort.head, last_personal(state, cohort), state.server["theta"])
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]
+
+    def traffic(self, size: int, head: int) -> tuple[int, int]:
+        return size - head, size - head

@@ -1,0 +1,64 @@
+"""pFedMe (Dinh et al. 2020): federated descent on the Moreau envelopes of the clients' losses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from ..engine.cohort import Cohort, Grad, State
+from ..engine.store import ClientStore
+from .base import Method, StepCount, Weighted, Weighting, average_weights, last_personal, step_count
+
+
+class Options(Weighted):
+    weighting: Weighting = Field("equal", description="average equally (-e) or by samples (-w)")
+    lam: float = Field(15.0, gt=0, description="pull of th to w_m; lam x outer_rate < 2")
+    inner_steps: int = Field(5, ge=1, description="K, steps of th on each batch")
+    inner_rate: float = Field(0.09, gt=0, description="their rate; x (lam + curvature) < 2")
+    rounds: StepCount = Field("budget", description="R, batches a round (authors: 20)")
+    outer_rate: Annotated[float, Field(gt=0)] | Literal["learning_rate"] = Field(
+        "learning_rate", description="eta of w_m (authors: 0.005)"
+    )
+    b: float = Field(1.0, gt=0, description="share of the new mean in the global model")
+    start: Literal["local", "last"] = Field("local", description="inner steps start at w_m or at the last th")
+
+
+class PFedMe(Method):
+    idea = "personal models minimise F_m(th) + lam/2 ‖th - w‖²; w descends the envelope"
+    paper = "Dinh et al., NeurIPS 2020"
+    per_client = "its personal model, kept apart from w_m"
+    options_type = Options
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)
+        return State({"theta": theta.clone()}, clients)
+
+    def round(self, state: State, cohort: Cohort) -> State:
+        options, theta = self.options, state.server["theta"]
+        lam, rate, b = options.lam, options.inner_rate, options.b
+        eta = cohort.learning_rate if options.outer_rate == "learning_rate" else options.outer_rate
+
+        def step(models: tuple[Tensor, Tensor], grad: Grad) -> tuple[Tensor, Tensor]:
+            w, last = models
+            th = w if options.start == "local" else last
+            for _ in range(options.inner_steps):  # all on this step's one batch
+                th = th - rate * (grad(th) + lam * (th - w))
+            return w - lam * eta * (w - th), th
+
+        received, rounds = cohort.spread(theta), step_count(options.rounds, cohort)
+        w, personal = cohort.local(step, (received, received), rounds).end
+        state.clients.write("theta", cohort.clients, personal)
+        cohort.reveal_clients(steps=rounds)
+        mean = cohort.mean(w, average_weights(options.weighting, cohort))
+        return State({"theta": (1 - b) * theta + b * mean}, state.clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return last_personal(state, cohort)
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]
