@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from .pool import Pool, PrepareOptions
+from .pool import PARTITION_HELP, Pool, PrepareOptions
 
 CITATION = (
     "E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, "
@@ -17,9 +17,7 @@ CITATION = (
 
 class Options(PrepareOptions):
     clients: int | None = Field(20, ge=1, le=10_000_000, description="Number of clients.")
-    partition: str = Field(
-        "dirichlet:alpha=0.3", description="How samples are dealt to clients, as name:option=value,…."
-    )
+    partition: str = Field("dirichlet:alpha=0.3", description=PARTITION_HELP)
 
 
 def load(options: Options, source: Path | None) -> Pool:

@@ -15,6 +15,11 @@ from selffl_cli.validation import Strict
 from .partition import canonical
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+PARTITION_HELP = (
+    "How samples are dealt to clients: natural, iid, dirichlet:alpha=0.3, dirichlet-size:alpha=1, "
+    "powerlaw:exponent=1, shards:classes=2 or kmeans:alpha=0.3,clusters=10; most take spread=… (of sizes) "
+    "and min=…."
+)
 
 
 class PrepareOptions(Strict):
@@ -25,7 +30,7 @@ class PrepareOptions(Strict):
     """
 
     clients: int | None = Field(None, ge=1, le=10_000_000, description="Number of clients.")
-    partition: str = Field("iid", description="How samples are dealt to clients, as name:option=value,….")
+    partition: str = Field("iid", description=PARTITION_HELP)
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything that is drawn.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of a client's training samples kept apart.")
     test: float = Field(0.2, ge=0, lt=1, description="Share of a client's samples kept for testing.")

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,13 +23,18 @@ from . import DATASETS
 from .partition import Samples, partitioner
 from .pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
 
-Progress = Callable[[str], None]
+Stage = Callable[[str], None]  # told what is being done
+
+
+def silent(stage: str) -> None:
+    """For callers that show no progress."""
 
 
 def dataset(name: str) -> ModuleType:
     """The module of a data set: `Options`, `load(options, source)`, and where it has them
 
-    `SOURCE` (what its --source is, in words; without it the data set takes none),
+    `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
+    `SOURCE_SHA256` (the official download, for a --source left out), and
     `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
     """
     if name not in DATASETS:
@@ -41,39 +47,66 @@ def read_options(name: str, options: Mapping[str, Any]) -> PrepareOptions:
     return validate(dataset(name).Options, options, f"data set {name}")
 
 
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, and the folder it has or will have."""
+
+    name: str
+    options: PrepareOptions
+    source: Path | None
+    folder: Path
+
+    def make(self, force: bool = False, stage: Stage = silent) -> None:
+        """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
+        module = dataset(self.name)
+        stage("reading the data")
+        pool = module.load(self.options, self.source)
+        stage("dealing samples to clients")
+        assignment = deal(pool, self.options)
+        if hasattr(module, "finish"):
+            stage("finishing what needs the split to be known")
+            module.finish(pool, assignment, self.options)
+        stage("writing the shards")
+        write_shards(self.folder, _shard_data(self.name, self.options, pool, assignment), force)
+
+
+def request(
+    name: str,
+    options: Mapping[str, Any] | PrepareOptions,
+    out: Path | str = "data",
+    source: Path | str | None = None,
+    stage: Stage = silent,
+) -> Request:
+    """Check options and source (a file, a folder or a URL, which is fetched) and name the folder.
+
+    Raises UsageError for impossible options and a missing source, SelfflError for a download that fails.
+    """
+    read = options if isinstance(options, PrepareOptions) else read_options(name, options)
+    file = _local_source(name, source, stage)
+    if file is not None:
+        stage("checking the source")
+    digest = digest_source(file) if file is not None else ""
+    return Request(name, read, file, Path(out) / folder_name(name, read, digest))
+
+
 def prepare(
     name: str,
     options: Mapping[str, Any] | PrepareOptions,
     out: Path | str = "data",
     source: Path | str | None = None,
     force: bool = False,
-    progress: Progress = lambda stage: None,
 ) -> Path:
     """The folder of shards of a data set under `out`, made when it is not there yet (or again, with `force`).
 
-    `source` is a file, a folder or a URL. Raises UsageError for impossible options and a missing source,
-    SelfflError for data that cannot be read; then nothing is left on the disk.
+    Raises UsageError and SelfflError as `request` does, and SelfflError for data that cannot be read; then
+    nothing is left on the disk.
     """
-    module = dataset(name)
-    read = options if isinstance(options, PrepareOptions) else read_options(name, options)
-    file = local_source(name, module, source, progress)
-    if file is not None:
-        progress("checking the source")
-    digest = digest_source(file) if file is not None else ""
-    folder = Path(out) / folder_name(name, read, digest)
-    if folder.exists() and not force:
-        read_manifest(folder)
-        return folder
-    progress("reading the data")
-    pool = module.load(read, file)
-    progress("dealing samples to clients")
-    assignment = deal(pool, read)
-    if hasattr(module, "finish"):
-        progress("finishing what needs the split")
-        module.finish(pool, assignment, read)
-    progress("writing the shards")
-    write_shards(folder, _shard_data(name, read, pool, assignment), force)
-    return folder
+    asked = request(name, options, out, source)
+    if asked.folder.exists() and not force:
+        read_manifest(asked.folder)  # of this format, or an error that says what to do
+    else:
+        asked.make(force)
+    return asked.folder
 
 
 def find_or_prepare(
@@ -113,7 +146,9 @@ def _with_arguments(name: str, wanted: dict[str, Any], out: Path) -> list[Path]:
 
 def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str:
     """The command that prepares this, with the options that are not their default."""
-    words = ["selffl", "prepare", name, "--source", getattr(dataset(name), "SOURCE_NAME", "FILE")]
+    words = ["selffl", "prepare", name]
+    if not hasattr(dataset(name), "SOURCE_URL"):
+        words += ["--source", "FILE"]
     for key, value in options:
         if value == type(options).model_fields[key].default or value is None:
             continue
@@ -146,17 +181,30 @@ def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
     return f"{name}-{partition}{clients}-s{options.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def local_source(name: str, module: ModuleType, source: Path | str | None, progress: Progress) -> Path | None:
-    """The source as a file or folder on this machine."""
-    if source is None:
-        if hasattr(module, "SOURCE"):
-            raise UsageError(f"{name} needs --source: {module.SOURCE}")
+def _local_source(name: str, source: Path | str | None, stage: Stage) -> Path | None:
+    """The source as a file or folder on this machine, downloaded where it is an address."""
+    module = dataset(name)
+    takes: str | None = getattr(module, "SOURCE", None)
+    url: str | None = getattr(module, "SOURCE_URL", None)
+    if takes is None:
+        if source is not None:
+            raise UsageError(f"{name} takes no --source; leave it out")
         return None
-    if not hasattr(module, "SOURCE"):
-        raise UsageError(f"{name} takes no --source; leave it out")
+    if source is None and url is None:
+        raise UsageError(f"{name} needs --source: {takes}")
+    if source is None or re.match("https?://", str(source)):
+        from .download import fetch
+
+        address = str(source or url)
+        digest = getattr(module, "SOURCE_SHA256", None) if address == url else None
+
+        def report(have: int, total: int | None) -> None:
+            stage(f"downloading, {have / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
+
+        return fetch(address, digest, progress=report)
     path = Path(source)
     if not path.exists():
-        raise UsageError(f"--source {source}: no such file or folder; give {module.SOURCE}")
+        raise UsageError(f"--source {source}: no such file or folder; give {takes}")
     return path
 
 

@@ -1,0 +1,221 @@
+"""`selffl prepare NAME`: a command a data set, built from the data set's own options.
+
+`app` is a typer.Typer, to be added as a group: `app.add_typer(prepare.app, name="prepare")`, or by
+`typer.main.get_command(prepare.app)`. Listing the data sets imports none of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from typer.core import TyperGroup
+
+from data_prep import DATASETS
+
+from ..errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..shards import Shards
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+SHORT = {"clients": "-c", "partition": "-p", "seed": "-s"}
+PATIENCE = 2.0  # seconds before a spinner shows
+
+
+class DataSets(TyperGroup):
+    """Lists placeholders; imports the one data set that is named."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in DATASETS and not args[0].startswith("-"):
+            raise UsageError(f"unknown data set '{args[0]}'{nearest(args[0], DATASETS)}")
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _command(name or args[0]), rest
+
+
+app = typer.Typer(cls=DataSets, add_completion=False, context_settings=CONTEXT, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Split a data set into one shard a client.
+
+    Every data set has options of its own: selffl prepare digits --help.
+    """
+
+
+def _placeholder() -> None:
+    """Never called: `DataSets` puts the command in its place."""
+
+
+for _name, (_, _help) in DATASETS.items():
+    app.command(_name, help=_help)(_placeholder)
+
+
+def _command(name: str) -> Any:
+    """The command of one data set: pydantic fields become options, and only those given are passed on."""
+    from data_prep.prepare import dataset
+
+    module = dataset(name)
+    fields = {
+        key: info
+        for key, info in module.Options.model_fields.items()
+        if not (isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("hidden"))
+    }
+    parameters = []
+    if hasattr(module, "SOURCE"):
+        option = typer.Option("--source", help=f"File, folder or URL: {module.SOURCE}", show_default=False)
+        parameters.append(_parameter("source", str | None, option))
+    for key, info in fields.items():
+        default = str(info.default).lower() if isinstance(info.default, bool) else info.default
+        option = typer.Option(
+            *_flags(key, info.annotation),
+            help=info.description,
+            show_default=str(default) if default is not None else False,
+        )
+        parameters.append(_parameter(key, _typed(info.annotation) | None, option))
+    out = typer.Option("--out", "-o", help="Where the folder of shards goes.")
+    force = typer.Option("--force", "-f", help="Make it again, in the place of the one that is there.")
+    parameters += [_parameter("out", Path, out, Path("data")), _parameter("force", bool, force, False)]
+
+    def run(**values: Any) -> None:
+        out, force, source = values.pop("out"), values.pop("force"), values.pop("source", None)
+        given = {key: value for key, value in values.items() if value is not None}
+        _prepare(name, given, out, source, force)
+
+    run.__doc__ = DATASETS[name][1]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    holder = typer.Typer(add_completion=False, context_settings=CONTEXT)
+    holder.command(name, epilog=_examples(name, fields))(run)
+    return typer.main.get_command(holder)
+
+
+def _examples(name: str, fields: dict[str, Any]) -> str:
+    examples = [f"selffl prepare {name}", f"selffl prepare {name} --clients 50 --seed 1"]
+    if "partition" in fields:
+        examples.append(f"selffl prepare {name} -c 50 -p dirichlet:alpha=0.1,spread=0.6")
+    return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{example}[/cyan]" for example in examples)])
+
+
+def _parameter(name: str, kind: Any, option: Any, default: Any = None) -> inspect.Parameter:
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _flags(key: str, annotation: Any) -> list[str]:
+    flag = "--" + key.replace("_", "-")
+    if _typed(annotation) is bool:
+        return [f"{flag}/--no-{flag[2:]}"]
+    return [flag, SHORT[key]] if key in SHORT else [flag]
+
+
+def _typed(annotation: Any) -> Any:
+    """The type typer reads for a field: without None; what it does not know is text, read by pydantic."""
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        annotation = kinds[0] if len(kinds) == 1 else str
+    known = annotation in (int, float, bool, str, Path) or get_origin(annotation) is Literal
+    return annotation if known else str
+
+
+def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, force: bool) -> None:
+    from rich.console import Console
+
+    from data_prep.prepare import request
+
+    from ..shards import Shards
+
+    console = Console()
+    with _spinner(console) as stage:
+        asked = request(name, given, out, source, stage)
+        there = asked.folder.exists() and not force
+        if not there:
+            asked.make(force, stage)
+        stage("checking what was written")
+        shards = Shards.open(asked.folder)
+        if not (asked.folder / "summary.png").exists():
+            from data_prep.summary import draw
+
+            stage("drawing the summary")
+            draw(shards)
+    if there:
+        console.print(
+            f"{name} is prepared already with these arguments: nothing to do (--force makes it again)."
+        )
+    else:
+        _table(console, shards)
+    console.print(f"folder:  {shards.path}", highlight=False, soft_wrap=True)
+    console.print(f"picture: {shards.path / 'summary.png'}", highlight=False, soft_wrap=True)
+    if command := _next_command(shards):
+        console.print(f"next:    [cyan]{command}[/cyan]", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _spinner(console: Console) -> Iterator[Callable[[str], None]]:
+    """In a terminal, what is being done, once it takes longer than `PATIENCE`."""
+    status = console.status("starting …")
+    timer = threading.Timer(PATIENCE, status.start)
+    timer.daemon = True
+    if console.is_terminal:
+        timer.start()
+    try:
+        yield lambda stage: status.update(f"{stage} …")
+    finally:
+        timer.cancel()
+        status.stop()
+
+
+def _table(console: Console, shards: Shards) -> None:
+    import numpy as np
+    from rich.table import Table
+
+    from data_prep.partition import partitioner
+
+    manifest = shards.manifest
+    samples = manifest.samples
+    sizes = sum(shards.clients[f"n_{part}"].to_numpy() for part in ("train", "validation", "test"))
+    table = Table(title=f"{manifest.name}, prepared", title_justify="left", show_header=False)
+    table.add_row("clients", f"{manifest.clients:,}")
+    table.add_row("partition", partitioner(manifest.partition).words())
+    table.add_row(
+        "samples",
+        f"{sizes.sum():,}: {samples.train:,} train, {samples.validation:,} validation, {samples.test:,} test",
+    )
+    table.add_row(
+        "samples a client",
+        f"{sizes.min():,} smallest, {np.median(sizes):,.0f} median, {sizes.max():,} largest; "
+        f"mean {sizes.mean():,.1f}, standard deviation {sizes.std():,.1f}",
+    )
+    if manifest.classes:
+        held = (np.array(shards.clients["labels"].to_pylist()) > 0).sum(axis=1)
+        table.add_row(
+            "labels a client",
+            f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, of {len(manifest.classes)}",
+        )
+    table.add_row("seed", str(manifest.arguments.get("seed", "")))
+    for key, value in manifest.notes.items():
+        if isinstance(value, (int, float, str)):
+            table.add_row(key.replace("_", " "), str(value))
+    console.print(table)
+
+
+def _next_command(shards: Shards) -> str | None:
+    """Training on these shards with the first shipped experiment that uses this data set."""
+    import tomllib
+
+    from ..config import experiment_names, experiments_folder
+
+    for name in sorted(experiment_names(), key=lambda name: (name != shards.manifest.name, name)):
+        content = tomllib.loads((experiments_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+        if content.get("data", {}).get("name") == shards.manifest.name:
+            return f"selffl train {name} --data {shards.path}"
+    return None
