@@ -1,0 +1,63 @@
+"""`selffl report`."""
+
+from __future__ import annotations
+
+import shlex
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Axis(str, Enum):
+    """What curves are drawn over."""
+
+    rounds = "rounds"
+    gradients = "gradients"
+    bytes = "bytes"
+    seconds = "seconds"
+
+
+DEFAULT_AXES = [Axis.rounds, Axis.gradients, Axis.bytes]
+
+
+def report(
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT", show_default=False)
+    ],
+    runs: Annotated[Path, typer.Option("--runs", "-r", help="Where the run folders are.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write; in a folder of the experiment's name.")] = Path(
+        "results"
+    ),
+    x: Annotated[list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")] = DEFAULT_AXES,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")] = False,
+) -> None:
+    """Turn an experiment's runs into tables, curves and judged claims.
+
+    Reads RUNS/EXPERIMENT and writes OUT/EXPERIMENT: a page (README.md) with the claims ledger, tables in Markdown,
+    LaTeX and CSV, and pictures in PNG and SVG. The same runs give the same bytes.
+    """
+    from rich.console import Console
+
+    from ..config import load_experiment
+
+    loaded = load_experiment(experiment)
+    command = ["selffl", "report", experiment]
+    command += ["--runs", str(runs)] * (runs != Path("runs")) + ["--out", str(out)] * (out != Path("results"))
+    command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
+
+    console = Console()
+    with Console(stderr=True).status("starting") as status:
+        from ..report.build import build
+        from ..report.claims import check as check_claims
+        from ..report.console import print_report
+
+        made = build(
+            loaded, runs, out, [axis.value for axis in dict.fromkeys(x)], shlex.join(command),
+            lambda text: status.update(f"{text} …"),
+        )
+    print_report(made, console)
+    console.print(f"page: {made.folder / 'README.md'}", highlight=False, soft_wrap=True)
+    if check:
+        check_claims(made.entries)

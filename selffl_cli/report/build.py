@@ -1,0 +1,76 @@
+"""`selffl report`: everything that results/EXPERIMENT/ holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import Experiment
+from .claims import Entry, claims_frame, ledger
+from .collect import Results, collect
+from .curves import X, curves
+from .diagnostics import gains, uncertainty, worst_tenth
+from .extras import EXTRAS
+from .page import page
+from .sweep import heat_map, sweep
+from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
+
+PICTURES = ("curves-*", "sweep", "sweep-uncertainty", "differences", "uncertainty", "clients", "worst-tenth")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, for the terminal."""
+
+    results: Results
+    both: Summaries
+    entries: list[Entry]
+    tables: list[Table]
+    folder: Path
+
+
+def build(
+    experiment: Experiment, runs: Path, out: Path, axes: Sequence[X], command: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Read the runs, judge the claims, then write OUT/EXPERIMENT; an error leaves the disk as it was."""
+    say("reading runs")
+    results = collect(experiment, runs)
+    both = summaries(results)
+    entries = ledger(results, both)
+    made = tables(results, both)
+    folder = out / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = _draw(results, both, folder, axes, say)
+    for pattern in PICTURES:  # of an earlier report, no longer shown
+        for path in [*folder.glob(f"{pattern}.png"), *folder.glob(f"{pattern}.svg")]:
+            if path.stem not in pictures:
+                path.unlink()
+    say("writing tables")
+    (folder / "tables.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
+    long_frame(results, both).to_csv(folder / "tables.csv", index=False, lineterminator="\n")
+    run_frame(results, both).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
+    if entries:
+        claims_frame(entries).to_csv(folder / "claims.csv", index=False, lineterminator="\n")
+    extras = [extra(results, folder) for extra in EXTRAS]
+    text = page(results, entries, made, pictures, extras, command)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return Report(results, both, entries, made, folder)
+
+
+def _draw(
+    results: Results, both: Summaries, folder: Path, axes: Sequence[X], say: Callable[[str], None]
+) -> list[str]:
+    rounds = both["rounds"]
+    say("drawing sweeps")
+    pictures: list[str | None] = [*sweep(results, rounds, folder)]
+    for axis in axes:
+        say(f"drawing curves over {axis}")
+        pictures.append(curves(results, folder, axis))
+    say("drawing diagnostics")
+    pictures += [
+        heat_map(results, rounds, folder), worst_tenth(results, rounds, folder), gains(results, folder),
+        uncertainty(results, folder),
+    ]
+    return [name for name in pictures if name]

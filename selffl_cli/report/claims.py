@@ -1,0 +1,182 @@
+"""The claims ledger: what an experiment's TOML says the papers claim, judged over the seeds at hand."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..config import Claim
+from ..errors import SelfflError, UsageError, nearest
+from ..metrics.claims import Comparison, Judgement, judge
+from .collect import Results
+from .tables import Summaries
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim with both sides' means over the common seeds and the verdict; figures in their own unit."""
+
+    claim: Claim
+    what: str
+    left: float
+    right: float
+    judgement: Judgement
+    seeds: list[int]
+
+    def effect(self, results: Results) -> str:
+        """ "+1.3 [+0.4, +2.2]", or the difference alone when the interval is withheld."""
+        interval = self.judgement.interval
+        if interval is None:
+            return "–"
+        mean = results.show(interval.mean, self.what, "+")
+        if interval.withheld:
+            return mean
+        return f"{mean} [{results.show(interval.low, self.what, '+')}, {results.show(interval.high, self.what, '+')}]"
+
+    def sides(self, results: Results) -> str:
+        return f"{results.show(self.left, self.what)} vs {results.show(self.right, self.what)}"
+
+    @property
+    def level(self) -> str:
+        """The interval's Holm-adjusted level, such as "98.3 %"."""
+        interval = self.judgement.interval
+        return "" if interval is None or interval.withheld else f"{100 * interval.level:.3g} %"
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One operand: a figure of a method, or a number."""
+
+    label: str
+    what: str
+    number: float = 0.0
+
+
+def ledger(results: Results, both: Summaries) -> list[Entry]:
+    """Judge every claim of the experiment. UsageError for one that names a method, setting or figure without runs."""
+    claims = results.experiment.claims
+    compared = [_compare(claim, results, both) for claim in claims]
+    verdicts = judge([comparison for _, _, comparison in compared])
+    entries = []
+    for claim, (what, pairs, _), judgement in zip(claims, compared, verdicts, strict=True):
+        judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
+        entries.append(Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index)))
+    return entries
+
+
+def failed(entries: list[Entry]) -> list[Entry]:
+    """Required claims that were not reproduced."""
+    return [e for e in entries if e.claim.required and e.judgement.verdict != "reproduced"]
+
+
+def check(entries: list[Entry]) -> None:
+    """Raise a SelfflError that names the required claims that were not reproduced."""
+    wrong = failed(entries)
+    if wrong:
+        names = "; ".join(
+            f"{e.claim.id} is {e.judgement.verdict}" + (f" ({e.judgement.note})" if e.judgement.note else "")
+            for e in wrong
+        )
+        required = sum(e.claim.required for e in entries)
+        raise SelfflError(f"{len(wrong)} of {required} required claims not reproduced: {names}")
+
+
+def _compare(claim: Claim, results: Results, both: Summaries) -> tuple[str, pd.DataFrame, Comparison]:
+    sides = [_parse(claim, operand, results) for operand in (claim.left, claim.right)]
+    whats = [side.what for side in sides if side.label]
+    if not whats:
+        raise UsageError(f"claim '{claim.id}' compares two numbers; name a method on one side (LABEL:part.model.metric)")
+    setting = _setting(claim, results)
+    left, right = (_values(claim, side, setting, results, both[claim.at]) for side in sides)
+    if left is None or right is None:  # a number stands for itself in every seed of the other side
+        known = right if left is None else left
+        assert known is not None
+        left = pd.Series(sides[0].number, index=known.index) if left is None else left
+        right = pd.Series(sides[1].number, index=known.index) if right is None else right
+    pairs = pd.DataFrame({"left": left, "right": right}).dropna().sort_index()
+    difference = (pairs["left"] - pairs["right"]).to_numpy(dtype=float)
+    return whats[0], pairs, Comparison(difference, claim.relation, claim.margin)
+
+
+def _parse(claim: Claim, operand: Any, results: Results) -> _Side:
+    try:
+        return _Side("", "", float(operand))
+    except ValueError:
+        pass
+    label, colon, what = str(operand).rpartition(":")
+    if not colon or not label:
+        raise UsageError(f"claim '{claim.id}': '{operand}' is neither LABEL:part.model.metric nor a number")
+    if label not in results.experiment.methods and label not in results.labels:
+        raise UsageError(
+            f"claim '{claim.id}' names '{label}', which is no method of {results.experiment.name}"
+            + nearest(label, results.experiment.methods)
+        )
+    parts = what.split(".")
+    if parts[0] != "method" and len(parts) == 2:
+        parts.append(results.metric)
+    return _Side(label, ".".join(parts))
+
+
+def _setting(claim: Claim, results: Results) -> str:
+    """The one setting that `where` picks."""
+    for key in claim.where:
+        known = {key for setting in results.settings.values() for key in setting}
+        if key not in known:
+            raise UsageError(f"claim '{claim.id}': where names '{key}', which is not swept{nearest(key, known)}")
+    found = [n for n, s in results.settings.items() if all(s.get(k) == v for k, v in claim.where.items())]
+    if len(found) == 1:
+        return found[0]
+    picked = ", ".join(f"{key} = {value}" for key, value in claim.where.items()) or "no setting"
+    if not found:
+        raise UsageError(f"claim '{claim.id}': no runs with {picked}; make them with: {_train(results, claim)}")
+    raise UsageError(f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name one")
+
+
+def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: Any) -> pd.Series | None:
+    if not side.label:
+        return None
+    runs = [run for run in results.runs if run.label == side.label and run.setting == setting]
+    if not runs:
+        place = f" with {setting}" if setting else ""
+        raise UsageError(
+            f"claim '{claim.id}' names '{side.label}', which has no finished run{place}; "
+            f"make it with: {_train(results, claim, side.label)}"
+        )
+    values = summary.seeds(setting, side.label, side.what)
+    if values.empty and not all(run.diverged for run in runs):
+        known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]
+        raise UsageError(f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}")
+    return values
+
+
+def _train(results: Results, claim: Claim, label: str = "") -> str:
+    return f"selffl train {results.experiment.name}" + (f" --method {shlex.quote(label)}" if label else "")
+
+
+def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
+    labels = {str(operand).rpartition(":")[0] for operand in (claim.left, claim.right)}
+    gone = sorted({r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting})
+    if not gone:
+        return judgement
+    note = "; ".join(filter(None, [judgement.note, f"seeds of {', '.join(gone)} diverged"]))
+    return Judgement(judgement.verdict, judgement.interval, judgement.p, note)
+
+
+def claims_frame(entries: list[Entry]) -> pd.DataFrame:
+    """The ledger as a CSV: unrounded, in the figures' own unit."""
+    rows = []
+    for entry in entries:
+        claim, interval = entry.claim, entry.judgement.interval
+        rows.append({
+            "id": claim.id, "verdict": entry.judgement.verdict, "note": entry.judgement.note, "claim": claim.text,
+            "source": claim.source, "paper": claim.paper, "left": claim.left, "relation": claim.relation,
+            "right": claim.right, "margin": claim.margin, "equal": claim.at, "required": claim.required,
+            "left_mean": entry.left, "right_mean": entry.right, "seeds": len(entry.seeds),
+            "difference": interval.mean if interval else None, "low": interval.low if interval else None,
+            "high": interval.high if interval else None, "level": interval.level if interval else None,
+            "p": entry.judgement.p,
+        })
+    return pd.DataFrame(rows)

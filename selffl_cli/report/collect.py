@@ -1,0 +1,189 @@
+"""Run folders → the frames that every table and picture is made from. Nothing else is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..config import Experiment
+from ..errors import SelfflError
+from ..runs import RunFolder, find_runs
+from .choose import WARM_START, choose, refuse_mixed
+
+SHARES = ("accuracy", "client_mean", "worst_tenth", "p10", "std")  # shown in per cent when the task is classification
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its place in the tables, and its folder."""
+
+    label: str
+    setting: str
+    seed: int
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def diverged(self) -> bool:
+        return self.result.get("status") == "diverged"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The chosen runs of one experiment.
+
+    points: one row a recorded figure: label, setting, seed, round, gradients, bytes, seconds (cumulative), what, value.
+    `what` is "part.model.metric" ("test.personal.accuracy") or "method.scalar" ("method.s0"); accuracies are shares.
+    spread: one row a round of a run: label, setting, seed, round and quantiles over its participants.
+    """
+
+    experiment: Experiment
+    runs: list[Run]
+    labels: list[str]
+    settings: dict[str, dict[str, Any]]  # name → {sweep key: value}; one name "" without a sweep
+    points: pd.DataFrame
+    spread: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """The main metric: "accuracy", or "squared_error" where the truth is a vector."""
+        return "squared_error" if self.points["what"].str.endswith(".squared_error").any() else "accuracy"
+
+    @property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if not run.diverged]
+
+    def percent(self, what: str) -> bool:
+        return self.metric == "accuracy" and what.rpartition(".")[2] in SHARES
+
+    def show(self, value: float, what: str, sign: str = "") -> str:
+        """A figure as it stands in tables: per cent with one decimal, else three significant digits."""
+        if math.isnan(value):
+            return "–"
+        text = f"{100 * value:{sign}.1f}" if self.percent(what) else f"{value:{sign}.3g}"
+        return text.replace("-", sign) if not text.strip("+-0.") else text  # no "-0.0"
+
+    def unit(self, what: str) -> str:
+        return "%" if self.percent(what) else ""
+
+    def clients(self, run: Run) -> pd.DataFrame:
+        """The final figures of each client of a run (clients.parquet)."""
+        return run.folder.clients.to_pandas()
+
+
+def collect(experiment: Experiment, root: Path) -> Results:
+    """Read the runs of an experiment under `root`; refuses what must not stand in one table."""
+    folders = [f for f in find_runs(root, experiment.name) if f.record["label"] != WARM_START]
+    if not folders:
+        raise SelfflError(
+            f"no runs of '{experiment.name}' in {root}; make them with: selffl train {experiment.name}"
+            + ("" if root == Path("runs") else f" --runs {root}")
+        )
+    ends = {folder.path: folder.result for folder in folders}
+    done = [folder for folder in folders if ends[folder.path] is not None]
+    notes = [f"Not finished, so left out: `{folder.path.name}`." for folder in folders if folder not in done]
+    if not done:
+        raise SelfflError(
+            f"none of the {len(folders)} runs in {root / experiment.name} is finished; "
+            f"go on with: selffl train {experiment.name}"
+        )
+    chosen, remarks = choose(experiment, done)
+    refuse_mixed(chosen)
+    names = _setting_names([folder.record.get("setting", {}) for folder in chosen], experiment)
+    runs = [
+        Run(f.record["label"], names[_frozen(f.record.get("setting", {}))], int(f.record["seed"]), f, ends[f.path] or {})
+        for f in chosen
+    ]
+    labels = sorted({run.label for run in runs}, key=lambda label: _position(list(experiment.methods), label))
+    settings = {
+        name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)
+    }
+    order = {name: i for i, name in enumerate(settings)}
+    runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
+    points = pd.concat([_points(run) for run in runs], ignore_index=True)
+    spread = pd.concat([_spread(run) for run in runs], ignore_index=True)
+    for run in runs:
+        if run.diverged:
+            why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
+            notes.append(f"Diverged, so in no mean: {run.label}, seed {run.seed}{_in(run.setting)}: {why}.")
+    return Results(experiment, runs, labels, settings, points, spread, notes + remarks)
+
+
+def _in(setting: str) -> str:
+    return f" ({setting})" if setting else ""
+
+
+def _frozen(setting: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, _plain(setting[key])) for key in sorted(setting))
+
+
+def _plain(value: Any) -> Any:
+    """A sweep value that can be compared and hashed: lists become tuples, 5.0 equals 5 by itself."""
+    return tuple(_plain(item) for item in value) if isinstance(value, list) else value
+
+
+def _position(order: list[Any], item: Any) -> tuple[int, str]:
+    return (order.index(item) if item in order else len(order), str(item))
+
+
+def _setting_names(settings: list[dict[str, Any]], experiment: Experiment) -> dict[tuple[tuple[str, Any], ...], str]:
+    """Each setting's short name ("clients=5, s0=0.1"), in the order of the sweep; the last part of a key serves
+    when it is no other key's."""
+    keys = sorted({key for setting in settings for key in setting}, key=lambda k: _position(list(experiment.sweep), k))
+    last = [key.rpartition(".")[2] for key in keys]
+    short = {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
+    unique = {_frozen(setting): setting for setting in settings}
+
+    def place(frozen: tuple[tuple[str, Any], ...]) -> list[tuple[int, str]]:
+        return [_position([_plain(v) for v in experiment.sweep.get(key, [])], _plain(unique[frozen].get(key)))
+                for key in keys]
+
+    return {
+        frozen: ", ".join(f"{short[key]}={unique[frozen][key]}" for key in keys if key in unique[frozen])
+        for frozen in sorted(unique, key=place)
+    }
+
+
+def _numbers(items: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
+    for key, value in items.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield key, float(value)
+
+
+def _points(run: Run) -> pd.DataFrame:
+    rows = []
+    for line in run.folder.metrics():
+        time = line.get("time", {})
+        at = (
+            int(line["round"]), float(line.get("gradients", 0)),
+            float(line.get("bytes_up", 0) + line.get("bytes_down", 0)), float(time.get("seconds", math.nan)),
+        )
+        for part, models in line.get("eval", {}).items():
+            for model, figures in models.items():
+                rows += [(*at, f"{part}.{model}.{name}", value) for name, value in _numbers(figures)]
+        rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("method", {}))]
+        if line.get("clients"):
+            rows.append((*at, "method.steps", float(line["steps"]) / float(line["clients"])))
+    frame = pd.DataFrame(rows, columns=["round", "gradients", "bytes", "seconds", "what", "value"])
+    return frame.assign(label=run.label, setting=run.setting, seed=run.seed)
+
+
+def _spread(run: Run) -> pd.DataFrame:
+    """Quantiles (10, 50, 90 %) over the participants of each round, of every per-client figure."""
+    rows = []
+    for line in run.folder.metrics():
+        for name, values in line.get("per_client", {}).items():
+            if name == "client":
+                continue
+            known = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
+            if known.size:
+                rows.append((int(line["round"]), name, *np.quantile(known, [0.1, 0.5, 0.9]), known.mean()))
+    frame = pd.DataFrame(rows, columns=["round", "name", "low", "median", "high", "mean"])
+    return frame.assign(label=run.label, setting=run.setting, seed=run.seed)

@@ -1,0 +1,96 @@
+"""Figures at equal rounds or equal gradients, their means over seeds, and who may be called best."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from ..metrics.intervals import Interval, t_interval
+from .collect import Results
+
+At = Literal["rounds", "gradients"]
+Mark = Literal["best", "tied", ""]
+
+_COLUMN = {"rounds": "round", "gradients": "gradients"}
+
+
+def limits(results: Results, at: At) -> pd.Series:
+    """The largest round (or gradient count) that every finished run of a (setting, seed) reached.
+
+    A method that takes no gradients at all (a formula) has nothing to be equalised and does not lower the limit.
+    """
+    column = _COLUMN[at]
+    done = {(run.label, run.setting, run.seed) for run in results.finished}
+    reached = results.points.groupby(["label", "setting", "seed"])[["round", "gradients"]].max()
+    reached = reached[[key in done for key in reached.index]]
+    reached = reached[reached["gradients"] > 0] if (reached["gradients"] > 0).any() else reached
+    return reached.groupby(level=["setting", "seed"])[column].min()
+
+
+def at_equal(results: Results, at: At) -> pd.DataFrame:
+    """Each finished run's figures by the last record at or before the limit: label, setting, seed, what, value, round.
+
+    Methods without gradients show their last figures. A figure that was not recorded up to the limit is absent.
+    """
+    points = results.points
+    done = {(run.label, run.setting, run.seed) for run in results.finished}
+    keys = pd.MultiIndex.from_frame(points[["label", "setting", "seed"]])
+    points = points[keys.isin(done)] if done else points.iloc[:0]
+    limit = limits(results, at).rename("limit").reset_index()
+    points = points.merge(limit, on=["setting", "seed"], how="left")
+    free = points.groupby(["label", "setting", "seed"])["gradients"].transform("max") == 0
+    points = points[free | ~(points[_COLUMN[at]] > points["limit"])]
+    last = points.sort_values("round", kind="stable").groupby(["label", "setting", "seed", "what"], as_index=False)
+    return last[["value", "round", "gradients"]].last()
+
+
+class Summary:
+    """Means over seeds with intervals, from `at_equal`, and the marks of the best."""
+
+    def __init__(self, results: Results, at: At):
+        self.results = results
+        self.at = at
+        values = at_equal(results, at)
+        self._series = {
+            key: rows.set_index("seed")["value"].sort_index()
+            for key, rows in values.groupby(["setting", "what", "label"])
+        }
+        self.whats = set(values["what"])
+
+    def seeds(self, setting: str, label: str, what: str) -> pd.Series:
+        """Values by seed; empty when the figure was never recorded."""
+        return self._series.get((setting, what, label), pd.Series(dtype=float))
+
+    def interval(self, setting: str, label: str, what: str) -> Interval | None:
+        values = self.seeds(setting, label, what)
+        return t_interval(values.to_numpy()) if len(values) else None
+
+    def marks(self, setting: str, what: str) -> dict[str, Mark]:
+        """"best" for the one method whose paired difference to every other excludes 0 (95 % t intervals over common
+        seeds); "tied" for the method of best mean and those it cannot be told from. None with fewer than two seeds."""
+        higher = higher_is_better(self.results, what)
+        means = {
+            label: float(self.seeds(setting, label, what).mean())
+            for label in self.results.labels
+            if len(self.seeds(setting, label, what))
+        }
+        if higher is None or len(means) < 2:
+            return {}
+        top = (max if higher else min)(means, key=lambda label: means[label])
+        if len(self.seeds(setting, top, what)) < 2:
+            return {}
+        ties = [label for label in means if label != top and not self._apart(setting, what, top, label)]
+        return {top: "tied", **dict.fromkeys(ties, "tied")} if ties else {top: "best"}
+
+    def _apart(self, setting: str, what: str, one: str, other: str) -> bool:
+        difference = (self.seeds(setting, one, what) - self.seeds(setting, other, what)).dropna()
+        return len(difference) >= 2 and t_interval(difference.to_numpy()).excludes(0.0)
+
+
+def higher_is_better(results: Results, what: str) -> bool | None:
+    """None for figures that have no good end, such as the spread over clients."""
+    metric = what.rpartition(".")[2]
+    if metric in ("accuracy", "client_mean", "worst_tenth", "p10"):
+        return results.metric == "accuracy"
+    return False if metric in ("loss", "squared_error") else None

@@ -1,0 +1,108 @@
+"""How every picture looks: colours, line styles, sizes, and files that are the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+
+# Okabe & Ito, "Color Universal Design" (2008), the yellow left out: it is too faint for a line on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+COLUMN = 3.5  # inches: a column of a two-column paper
+PAGE = 7.16
+
+_RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "selffl",  # identifiers inside the SVG depend on its content alone
+    "svg.fonttype": "path",
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One method's appearance, the same in every picture of an experiment."""
+
+    color: str
+    linestyle: Any
+    marker: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        return {"color": self.color, "linestyle": self.linestyle}
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """A colour, line style and marker for each label; no two labels share all three for up to 56 labels."""
+    return {
+        label: Look(
+            COLOURS[i % len(COLOURS)],
+            DASHES[(i + i // len(COLOURS)) % len(DASHES)],
+            MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+        )
+        for i, label in enumerate(labels)
+    }
+
+
+@contextmanager
+def figure(rows: int, columns: int, width: float, height: float, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """A figure in the house style with its axes [rows, columns]; closed at the end."""
+    with plt.rc_context(_RC):
+        fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
+        try:
+            yield fig, axes
+        finally:
+            plt.close(fig)
+
+
+def save(fig: Any, out: Path, name: str) -> str:
+    """Write OUT/NAME.png and .svg, free of dates and versions, and return NAME."""
+    fig.savefig(out / f"{name}.png", metadata={"Software": None})
+    fig.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    return name
+
+
+def legend_above(fig: Any, axes: Any, columns: int = 4) -> None:
+    """One legend for all panels, above them, each label once."""
+    seen: dict[str, Any] = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            seen.setdefault(label, handle)
+    if seen:
+        fig.legend(
+            seen.values(), seen.keys(), loc="outside upper center", ncols=min(columns, len(seen)),
+            columnspacing=1.2, handletextpad=0.5,
+        )
+
+
+def hide_unused(axes: Any, used: int) -> None:
+    for ax in list(axes.flat)[used:]:
+        ax.set_visible(False)
