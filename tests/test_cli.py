@@ -120,7 +120,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments: list[str], says: tuple
     [
         (SelfflError("no such\n  shards"), 1, "error: no such shards"),
         (UsageError("rounds = 0: give 1 or more"), 2, "error: rounds = 0: give 1 or more"),
-        (typer.BadParameter("not so"), 2, "error: invalid value: not so (see 'selffl doctor --help')"),
+        (typer.BadParameter("not so"), 2, "error: invalid value: not so; see 'selffl doctor --help'"),
         (typer.Abort(), 1, "error: aborted"),
         (
             PermissionError(13, "Permission denied", "runs/x"),

@@ -160,7 +160,7 @@ def _describe(error: Exception) -> tuple[str, int]:
         text = _line(error.format_message())
         context = getattr(error, "ctx", None)
         if text and context is not None:
-            text = f"{text[0].lower()}{text[1:].rstrip('.')} (see '{context.command_path} --help')"
+            text = f"{text[0].lower()}{text[1:].rstrip('.')}; see '{context.command_path} --help'"
         return text, error.exit_code
     if isinstance(error, typer.Abort):
         return "aborted", 1
