@@ -272,7 +272,11 @@ def partitioner(spec: str) -> Partitioner:
     if name not in PARTITIONERS:
         raise UsageError(f"unknown partition '{name}'{nearest(name, PARTITIONERS)}")
     kind = PARTITIONERS[name]
-    for key, info in kind.model_fields.items():
+    known = {info.alias or key: info for key, info in kind.model_fields.items()}
+    for key in options:
+        if key not in known:
+            raise UsageError(f"partition '{spec}': unknown key '{key}'{nearest(key, known)}")
+    for key, info in known.items():
         if info.is_required() and key not in options:
             raise UsageError(f"partition '{spec}': {key} is missing; for example {name}:{key}=0.3")
     return validate(kind, options, f"partition '{spec}'")

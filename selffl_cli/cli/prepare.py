@@ -76,10 +76,9 @@ def _command(name: str) -> Any:
         parameters.append(_parameter("source", str | None, option))
     for key, info in fields.items():
         default = str(info.default).lower() if isinstance(info.default, bool) else info.default
+        shown = f" [dim]\\[default: {default}][/dim]" if default is not None else ""
         option = typer.Option(
-            *_flags(key, info.annotation),
-            help=info.description,
-            show_default=str(default) if default is not None else False,
+            *_flags(key, info.annotation), help=f"{info.description}{shown}", show_default=False
         )
         parameters.append(_parameter(key, _typed(info.annotation) | None, option))
     out = typer.Option("--out", "-o", help="Where the folder of shards goes.")
@@ -148,9 +147,7 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
             stage("drawing the summary")
             draw(shards)
     if there:
-        console.print(
-            f"{name} is prepared already with these arguments: nothing to do (--force makes it again)."
-        )
+        console.print(f"{name} is prepared already: nothing to do (--force makes it again)")
     else:
         _table(console, shards)
     console.print(f"folder:  {shards.path}", highlight=False, soft_wrap=True)
@@ -185,7 +182,8 @@ def _table(console: Console, shards: Shards) -> None:
     sizes = sum(shards.clients[f"n_{part}"].to_numpy() for part in ("train", "validation", "test"))
     table = Table(title=f"{manifest.name}, prepared", title_justify="left", show_header=False)
     table.add_row("clients", f"{manifest.clients:,}")
-    table.add_row("partition", partitioner(manifest.partition).words())
+    if manifest.classes:
+        table.add_row("partition", partitioner(manifest.partition).words())
     table.add_row(
         "samples",
         f"{sizes.sum():,}: {samples.train:,} train, {samples.validation:,} validation, {samples.test:,} test",
