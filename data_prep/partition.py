@@ -36,10 +36,11 @@ def by_size(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def label_skew(labels: np.ndarray, sizes: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Each client fills its size from its own mix of labels, drawn from Dir(alpha p), p the label shares.
 
-    Clients draw without replacement, in random order; when a label runs out, the rest of a client's mix is
-    renormalised, and when nothing of its mix is left it takes from what is left. Hsu, Qi and Brown,
-    "Measuring the Effects of Non-Identical Data Distribution" (2019), section 2. Returns the client index
-    [n].
+    With K equally frequent labels this is the symmetric Dirichlet of alpha/K a label: the smaller alpha, the
+    fewer labels a client has. Clients draw without replacement, in random order; when a label runs out, the
+    rest of a client's mix is renormalised, and when nothing of its mix is left it takes from what is left.
+    Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution" (2019), section 2. Returns
+    the client index [n].
     """
     _, labels = np.unique(labels, return_inverse=True)
     counts = np.bincount(labels)
@@ -284,5 +285,8 @@ def partitioner(spec: str) -> Partitioner:
 
 def canonical(spec: str) -> str:
     """The one way to write a partition: options that have their default left out, the others by name."""
-    name = parse_spec(spec)[0]
-    return format_spec(name, partitioner(spec).model_dump(by_alias=True, exclude_defaults=True))
+    options = partitioner(spec).model_dump(by_alias=True, exclude_defaults=True)
+    short = {
+        key: int(value) if value == int(value) else value for key, value in options.items()
+    }  # 2, not 2.0
+    return format_spec(parse_spec(spec)[0], short)

@@ -33,8 +33,8 @@ def silent(stage: str) -> None:
 def dataset(name: str) -> ModuleType:
     """The module of a data set: `Options`, `load(options, source)`, and where it has them
 
-    `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
-    `SOURCE_SHA256` (the official download, for a --source left out), and
+    `SOURCE` (what its --source is, in words; without it the data set takes none) and `bring(source, stage)`
+    (a path, an address, or None for the official one, to a path on this machine), and
     `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
     """
     if name not in DATASETS:
@@ -128,7 +128,8 @@ def find_or_prepare(
             f"{found[0]} and {found[1]} have the same options but another source; give --source"
         )
     raise SelfflError(
-        f"no shards of {name} with these options under {out}; first run: {command(name, read, out)}"
+        f"no shards of {name} with these options under {out}; first run: {command(name, read, out)} "
+        f"(FILE: {module.SOURCE})"
     )
 
 
@@ -146,9 +147,7 @@ def _with_arguments(name: str, wanted: dict[str, Any], out: Path) -> list[Path]:
 
 def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str:
     """The command that prepares this, with the options that are not their default."""
-    words = ["selffl", "prepare", name]
-    if not hasattr(dataset(name), "SOURCE_URL"):
-        words += ["--source", "FILE"]
+    words = ["selffl", "prepare", name, "--source", "FILE"]
     for key, value in options:
         if value == type(options).model_fields[key].default or value is None:
             continue
@@ -184,27 +183,13 @@ def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
 def _local_source(name: str, source: Path | str | None, stage: Stage) -> Path | None:
     """The source as a file or folder on this machine, downloaded where it is an address."""
     module = dataset(name)
-    takes: str | None = getattr(module, "SOURCE", None)
-    url: str | None = getattr(module, "SOURCE_URL", None)
-    if takes is None:
+    if not hasattr(module, "SOURCE"):
         if source is not None:
             raise UsageError(f"{name} takes no --source; leave it out")
         return None
-    if source is None and url is None:
-        raise UsageError(f"{name} needs --source: {takes}")
-    if source is None or re.match("https?://", str(source)):
-        from .download import fetch
-
-        address = str(source or url)
-        digest = getattr(module, "SOURCE_SHA256", None) if address == url else None
-
-        def report(have: int, total: int | None) -> None:
-            stage(f"downloading, {have / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
-
-        return fetch(address, digest, progress=report)
-    path = Path(source)
+    path: Path = module.bring(source, stage)
     if not path.exists():
-        raise UsageError(f"--source {source}: no such file or folder; give {takes}")
+        raise UsageError(f"--source {source}: no such file or folder; give {module.SOURCE}")
     return path
 
 

@@ -36,13 +36,12 @@ def draw(shards: Shards) -> Path:
     with plt.rc_context(style):
         figure, axes = plt.subplots(2, 1, figsize=(7.16, 4.6))
         try:
-            _sizes(axes[0], shards)
-            if shards.manifest.classes:
-                _labels(figure, axes[1], shards)
-            else:
+            if shards.manifest.task == "gaussian":
+                _truths(axes[0], shards)
                 _variances(axes[1], shards)
-            for ax in axes:
-                _clients_axis(ax, shards.num_clients)
+            else:
+                _sizes(axes[0], shards)
+                _labels(figure, axes[1], shards)
             figure.savefig(temporary, dpi=200, metadata={"Software": None})
             os.replace(temporary, target)
         finally:
@@ -71,11 +70,10 @@ def _stack(ax: Any, layers: np.ndarray, colours: list[Any], names: list[str]) ->
 
 def _sizes(ax: Any, shards: Shards) -> None:
     counts = np.array([shards.clients[f"n_{part}"].to_numpy() for part in PARTS])
-    order = np.arange(shards.num_clients)
-    if shards.num_clients > SEPARATE:
-        order = np.argsort(-counts.sum(axis=0), kind="stable")
+    order = _clients_axis(ax, -counts.sum(axis=0), "largest first")
     _stack(ax, counts[:, order], list(PART_COLOURS), list(PARTS))
     ax.set_ylabel("samples")
+    ax.set_ylim(bottom=0)
     ax.set_title(f"{shards.manifest.name}: samples of each client", loc="left", fontsize=9)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
@@ -87,10 +85,11 @@ def _labels(figure: Any, ax: Any, shards: Shards) -> None:
 
     mix = np.array(shards.clients["labels"].to_pylist(), dtype=float).T
     mix /= mix.sum(axis=0)
-    order = np.arange(shards.num_clients)
-    if shards.num_clients > SEPARATE:  # side by side with those of the same main label
+    if len(mix) == 2:
+        order = _clients_axis(ax, -mix[0], f"by share of {shards.manifest.classes[0]}")
+    else:  # those of the same main label side by side, the purest first
         main = mix.argmax(axis=0)
-        order = np.lexsort((-mix[main, order], main))
+        order = _clients_axis(ax, main + 0.999 * (1 - mix.max(axis=0)), "by main label")
     names, classes = shards.manifest.classes, len(mix)
     few = classes <= len(COLOURS)
     scale = colormaps["cividis"]
@@ -106,9 +105,28 @@ def _labels(figure: Any, ax: Any, shards: Shards) -> None:
         figure.colorbar(colour_scale, ax=ax, label=f"label ({names[0]} … {names[-1]})", pad=0.01)
 
 
+def _truths(ax: Any, shards: Shards) -> None:
+    from safetensors.numpy import load_file
+
+    observed, truth = (
+        load_file(shards.path / f"{part}.safetensors")["x"][:, 0] for part in ("train", "test")
+    )
+    order = _clients_axis(ax, -truth, "largest $\\theta_m$ first")
+    clients, size = np.arange(len(order)), 5 if len(order) <= SEPARATE else 2
+    ax.plot(clients, observed[order], "x", markersize=size, color=PART_COLOURS[1], label="observed $z_m$")
+    ax.plot(
+        clients, truth[order], "o", markersize=0.8 * size, color=PART_COLOURS[0], label="true $\\theta_m$"
+    )
+    centre = float(load_file(shards.path / "shared.safetensors")["theta_0"][0])
+    ax.axhline(centre, color="black", linewidth=0.8, linestyle="--", label="centre $\\theta_0$")
+    ax.set_ylabel("value (first dimension)")
+    ax.set_title(f"{shards.manifest.name}: what is true and what is seen", loc="left", fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
 def _variances(ax: Any, shards: Shards) -> None:
     variance = shards.clients["variance"].to_numpy()
-    order = np.arange(len(variance)) if len(variance) <= SEPARATE else np.argsort(-variance, kind="stable")
+    order = _clients_axis(ax, -variance, "largest first")
     ax.plot(np.arange(len(variance)), variance[order], "o", markersize=3, color=PART_COLOURS[0])
     ax.set_ylabel("variance $s_m$")
     if variance.max() > 20 * variance.min():
@@ -118,13 +136,15 @@ def _variances(ax: Any, shards: Shards) -> None:
     ax.set_title("intra-client variance of each client", loc="left", fontsize=9)
 
 
-def _clients_axis(ax: Any, clients: int) -> None:
+def _clients_axis(ax: Any, rank: np.ndarray, words: str) -> np.ndarray:
+    """Prepare the axis of clients; their order: by index when they are few, else by `rank`."""
     from matplotlib.ticker import MaxNLocator
 
+    clients = len(rank)
     ax.set_xlim(-0.6, clients - 0.4)
     if clients <= 25:
         ax.set_xticks(range(clients))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    sorted_ = "client" if clients <= SEPARATE else "clients, in order of what is shown"
-    ax.set_xlabel(sorted_)
+    ax.set_xlabel("client" if clients <= SEPARATE else f"clients, {words}")
+    return np.arange(clients) if clients <= SEPARATE else np.argsort(rank, kind="stable")

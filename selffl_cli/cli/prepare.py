@@ -77,9 +77,8 @@ def _command(name: str) -> Any:
     for key, info in fields.items():
         default = str(info.default).lower() if isinstance(info.default, bool) else info.default
         shown = f" [dim]\\[default: {default}][/dim]" if default is not None else ""
-        option = typer.Option(
-            *_flags(key, info.annotation), help=f"{info.description}{shown}", show_default=False
-        )
+        text = f"{info.description}{shown}"
+        option = typer.Option(*_flags(key, info.annotation), help=text, show_default=False)
         parameters.append(_parameter(key, _typed(info.annotation) | None, option))
     out = typer.Option("--out", "-o", help="Where the folder of shards goes.")
     force = typer.Option("--force", "-f", help="Make it again, in the place of the one that is there.")
