@@ -33,8 +33,9 @@ def silent(stage: str) -> None:
 def dataset(name: str) -> ModuleType:
     """The module of a data set: `Options`, `load(options, source)`, and where it has them
 
-    `SOURCE` (what its --source is, in words; without it the data set takes none) and `bring(source, stage)`
-    (a path, an address, or None for the official one, to a path on this machine), and
+    `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
+    `SOURCE_SHA256` (the official download, for a --source left out), `NAMED_SOURCES` (words that stand for
+    another way to get it, each with a function of `stage` that gives the path), and
     `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
     """
     if name not in DATASETS:
@@ -183,13 +184,30 @@ def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
 def _local_source(name: str, source: Path | str | None, stage: Stage) -> Path | None:
     """The source as a file or folder on this machine, downloaded where it is an address."""
     module = dataset(name)
-    if not hasattr(module, "SOURCE"):
+    takes: str | None = getattr(module, "SOURCE", None)
+    official: str | None = getattr(module, "SOURCE_URL", None)
+    named: dict[str, Callable[[Stage], Path]] = getattr(module, "NAMED_SOURCES", {})
+    if takes is None:
         if source is not None:
             raise UsageError(f"{name} takes no --source; leave it out")
         return None
-    path: Path = module.bring(source, stage)
+    if source is None and official is None:
+        raise UsageError(f"{name} needs --source: {takes}")
+    if str(source) in named:
+        return named[str(source)](stage)
+    if source is None or "://" in str(source):
+        from .download import fetch
+
+        address = str(source or official)
+        digest = getattr(module, "SOURCE_SHA256", None) if address == official else None
+
+        def report(have: int, total: int | None) -> None:
+            stage(f"downloading, {have / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
+
+        return fetch(address, digest, progress=report)
+    path = Path(source)
     if not path.exists():
-        raise UsageError(f"--source {source}: no such file or folder; give {module.SOURCE}")
+        raise UsageError(f"--source {source}: no such file or folder; give {takes}")
     return path
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -149,10 +150,10 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
         console.print(f"{name} is prepared already: nothing to do (--force makes it again)")
     else:
         _table(console, shards)
-    console.print(f"folder:  {shards.path}", highlight=False, soft_wrap=True)
-    console.print(f"picture: {shards.path / 'summary.png'}", highlight=False, soft_wrap=True)
+    lines = [f"folder:  {shards.path}", f"picture: {shards.path / 'summary.png'}"]
     if command := _next_command(shards):
-        console.print(f"next:    [cyan]{command}[/cyan]", highlight=False, soft_wrap=True)
+        lines.append(f"next:    {command}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -172,6 +173,7 @@ def _spinner(console: Console) -> Iterator[Callable[[str], None]]:
 
 def _table(console: Console, shards: Shards) -> None:
     import numpy as np
+    from rich.markup import escape
     from rich.table import Table
 
     from data_prep.partition import partitioner
@@ -196,12 +198,13 @@ def _table(console: Console, shards: Shards) -> None:
         held = (np.array(shards.clients["labels"].to_pylist()) > 0).sum(axis=1)
         table.add_row(
             "labels a client",
-            f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, of {len(manifest.classes)}",
+            f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, "
+            f"of {len(manifest.classes)}",
         )
     table.add_row("seed", str(manifest.arguments.get("seed", "")))
     for key, value in manifest.notes.items():
         if isinstance(value, (int, float, str)):
-            table.add_row(key.replace("_", " "), str(value))
+            table.add_row(key.replace("_", " "), escape(str(value)))
     console.print(table)
 
 
@@ -214,5 +217,5 @@ def _next_command(shards: Shards) -> str | None:
     for name in sorted(experiment_names(), key=lambda name: (name != shards.manifest.name, name)):
         content = tomllib.loads((experiments_folder() / f"{name}.toml").read_text(encoding="utf-8"))
         if content.get("data", {}).get("name") == shards.manifest.name:
-            return f"selffl train {name} --data {shards.path}"
+            return shlex.join(["selffl", "train", name, "--data", str(shards.path)])
     return None
