@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -267,6 +268,8 @@ class Training:
         if self.truth is not None and theta is not None:  # how well the centre itself was estimated
             true = self.shards.shared["theta_0"].to(theta)
             result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
+        finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.folder.write_json(ENVIRONMENT, {**self.folder.environment, **finished})
         self.folder.write_json(RESULT, result)
         self.checkpoints.clear()
         return result
