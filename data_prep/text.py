@@ -8,6 +8,7 @@ Goldberg and Dagan, "Improving Distributional Similarity with Lessons Learned fr
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,11 +49,12 @@ class Encoder:
 
     def encode(self, texts: Iterable[str]) -> np.ndarray:
         """int32 [n, limit]: token indices, padded with 0 at the end; an empty text is all padding."""
-        index, rows = self.index, []
+        index, flat = self.index, array("i")
         for text in texts:
             row = [index.setdefault(token, len(index)) for token in tokenise(text, self.lower, self.limit)]
-            rows.append(np.array(row + [PADDING] * (self.limit - len(row)), np.int32))
-        return np.stack(rows) if rows else np.zeros((0, self.limit), np.int32)
+            flat.extend(row)
+            flat.extend([PADDING] * (self.limit - len(row)))
+        return np.array(flat, np.int32).reshape(-1, self.limit)
 
 
 def training_vocabulary(x: np.ndarray, size: int, min_count: int) -> np.ndarray:
@@ -130,6 +132,28 @@ def word_vectors(x: np.ndarray, size: int, dimensions: int, seed: int) -> np.nda
     scores *= SCALE / np.sqrt(np.mean(scores[len(SPECIAL) :] ** 2))
     vectors[:, : scores.shape[1]] = scores
     return vectors
+
+
+def tfidf(x: np.ndarray, size: int, seed: int, dimensions: int = 50) -> np.ndarray:
+    """Features for k-means, float64 [n, dimensions], rows of length 1 (0 for an empty text).
+
+    TF-IDF of the token indices `x` [n, T] below `size`, with logarithmic counts, tokens of two texts or more,
+    reduced by a truncated SVD: on the sparse matrix itself k-means is slow, and no better.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
+
+    row, column = np.nonzero(x > UNKNOWN)
+    counts = sparse.csr_matrix((np.ones(len(row)), (row, x[row, column])), (len(x), size))
+    often = np.flatnonzero(np.bincount(counts.indices, minlength=size) >= 2)
+    if len(often) < 2:
+        return np.zeros((len(x), 1))
+    weights = TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, often])
+    svd = TruncatedSVD(min(dimensions, len(often) - 1), random_state=seed)
+    with threadpool_limits(1):  # as above
+        return normalize(svd.fit_transform(weights))
 
 
 def read_embeddings(path: Path, words: Iterable[str], width: int) -> dict[str, np.ndarray]:

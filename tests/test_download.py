@@ -253,7 +253,7 @@ def test_cache_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
         fetch(server.url("file/data.bin"), None, tmp_path / "file", None, QUICK)
 
 
-# ---- archives --------------------------------------------------------------------------------------------------
+# ---- archives --------------------------------------------------------------------------------------------
 
 
 def make_zip(path: Path, entries: dict[str, bytes], mode: int = 0) -> Path:
