@@ -57,6 +57,11 @@ class Request:
     source: Path | None
     folder: Path
 
+    @property
+    def made(self) -> bool:
+        """Whether the folder is there; one without a manifest is not ours."""
+        return (self.folder / "manifest.json").exists()
+
     def make(self, force: bool = False, stage: Stage = silent) -> None:
         """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
         module = dataset(self.name)
@@ -103,7 +108,7 @@ def prepare(
     nothing is left on the disk.
     """
     asked = request(name, options, out, source)
-    if asked.folder.exists() and not force:
+    if asked.made and not force:
         read_manifest(asked.folder)  # of this format, or an error that says what to do
     else:
         asked.make(force)

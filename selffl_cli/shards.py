@@ -186,7 +186,7 @@ def _data_hash(fields: Mapping[str, Any], table: pyarrow.Table) -> str:
 def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:
     """Rename; with `force` the old folder steps aside first and is then deleted."""
     old = temporary.with_suffix(".old.tmp")
-    if force and folder.exists():
+    if force and (folder / "manifest.json").exists():
         folder.rename(old)
     try:
         temporary.rename(folder)
@@ -195,6 +195,8 @@ def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:
             old.rename(folder)
         elif (folder / "manifest.json").exists():
             return  # another process was first, with the same arguments
+        elif folder.exists():
+            raise SelfflError(f"{folder}: is there already but holds no shards; move it away") from None
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

@@ -136,7 +136,7 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
     console = Console()
     with _spinner(console) as stage:
         asked = request(name, given, out, source, stage)
-        there = asked.folder.exists() and not force
+        there = asked.made and not force
         if not there:
             asked.make(force, stage)
         stage("checking what was written")
