@@ -1,7 +1,7 @@
 """ActPerFL against an implementation of its own: numpy, float64, full batches, softmax regression.
 
-The reference was written from the description of the method alone (a round in four steps, the table of options) and
-shares no code with the package: not its gradients, its engine, its formulas or its memory.
+The reference was written from the description of the method alone (a round in four steps, the table of options)
+and shares no code with the package: not its gradients, its engine, its formulas or its memory.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ROUNDS = [
     [0, 4, 5],
 ]
 DEFAULTS: dict[str, Any] = {
-    "intra": "within-round", "inter": "literal", "pool": "participants", "steps": "calibrated", "rate": "fixed",
-    "max_steps": 4.0, "max_rate": 4.0, "init": "leave-one-out", "aggregate": "uncertainty", "normaliser": "count",
-    "fisher_prior": 1.0,
+    "intra": "within-round", "inter": "literal", "pool": "participants", "steps": "calibrated",
+    "rate": "fixed", "max_steps": 4.0, "max_rate": 4.0, "init": "leave-one-out", "aggregate": "uncertainty",
+    "normaliser": "count", "fisher_prior": 1.0,
 }  # fmt: skip
 
 
@@ -80,7 +80,8 @@ class Reference:
     def round(self, chosen: list[int]) -> None:
         o = self.o
         pool = [k for k in (chosen if o["pool"] == "participants" else range(CLIENTS)) if k in self.s]
-        w = {k: 1 / (self.s0 + self.s[k]) for k in pool}
+        s0 = self.s0 or 0.0
+        w = {k: 1 / (s0 + self.s[k]) for k in pool}
         a = {m: math.fsum(w[k] for k in pool if k != m) for m in chosen if m in self.s}
         ready = [m for m in a if a[m] > 0]  # took part before, and its pool is not empty
         gamma = {m: 1 / (1 / (a[m] * self.s[m]) + 1) if a[m] * self.s[m] else 0.0 for m in ready}
@@ -169,7 +170,7 @@ class Reference:
         s0 = self.spread(np.array([ends[m] for m in chosen]), np.ones(len(chosen)))
         if self.o["inter"] == "corrected":
             before = s0 if self.s0 is None else self.s0
-            s0 += np.mean([before * self.s[m] / (before + self.s[m]) for m in chosen])
+            s0 += float(np.mean([before * self.s[m] / (before + self.s[m]) for m in chosen]))
         self.s0 = s0
         weight = {
             "uncertainty": {m: 1 / (s0 + self.s[m]) for m in chosen},
@@ -178,7 +179,7 @@ class Reference:
         }[self.o["aggregate"]]
         total = math.fsum(weight.values())
         self.aggregate = {m: weight[m] / total for m in chosen}
-        self.theta = sum(self.aggregate[m] * ends[m] for m in chosen)
+        self.theta = np.sum([self.aggregate[m] * ends[m] for m in chosen], axis=0)
         self.model.update(ends)
 
 
