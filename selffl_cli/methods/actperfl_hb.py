@@ -1,12 +1,12 @@
 """ActPerFL by hierarchical Bayes: beyond the paper, under its own name.
 
-Eqn 2 takes the other clients as witnesses of theta_m itself, so it collapses to the global mean as their number
-grows. The exact posterior mean of theta_m, with a flat prior on theta_0, is
+Eqn 2 takes the other clients as witnesses of theta_m itself, so it collapses to the global mean as their
+number grows. The exact posterior mean of theta_m, with a flat prior on theta_0, is
 
     (theta_m^L/s_m + theta_G/s0) / (1/s_m + 1/s0).
 
-So a client starts from the global model and takes the l steps that leave the weight gamma_m = s_m/(s0 + s_m) on
-it: l = ln(gamma_m)/ln(1 - rho_m). In Eqn 7's terms 1/s0, the prior's precision, stands where A_m stood, the
+So a client starts from the global model and takes the l steps that leave the weight gamma_m = s_m/(s0 + s_m)
+on it: l = ln(gamma_m)/ln(1 - rho_m). In Eqn 7, 1/s0, the prior's precision, stands where A_m stood, the
 others'. Personal models are averaged equally: they are shrunk already, and w_m would count it twice.
 """
 

@@ -17,7 +17,7 @@ class Options(Weighted):
     lam: float = Field(15.0, gt=0, description="pull of th to w_m; lam x outer_rate < 2")
     inner_steps: int = Field(5, ge=1, description="K, steps of th on each batch")
     inner_rate: float = Field(0.09, gt=0, description="their rate; x (lam + curvature) < 2")
-    rounds: StepCount = Field("budget", description="R, batches a round (authors: 20)")
+    local_rounds: StepCount = Field("budget", description="R, batches in a round (authors: 20)")
     outer_rate: Annotated[float, Field(gt=0)] | Literal["learning_rate"] = Field(
         "learning_rate", description="eta of w_m (authors: 0.005)"
     )
@@ -50,7 +50,7 @@ class PFedMe(Method):
                 th = th - rate * (grad(th) + lam * (th - w))
             return w - lam * eta * (w - th), th
 
-        received, rounds = cohort.spread(theta), step_count(options.rounds, cohort)
+        received, rounds = cohort.spread(theta), step_count(options.local_rounds, cohort)
         w, personal = cohort.local(step, (received, received), rounds).end
         state.clients.write("theta", cohort.clients, personal)
         cohort.reveal_clients(steps=rounds)

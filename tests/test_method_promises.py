@@ -1,0 +1,103 @@
+"""What every method promises: its cost, its batches, state that survives a stop, no crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from problems import CHOSEN, mlp
+
+from selffl_cli.methods import METHODS, method_class
+from selffl_cli.runs.checkpoint import Checkpoints, Saved
+
+GRADIENTS = {  # of one round in budgets B; personalising is not part of it
+    "fedavg": 1, "fedavg-ft": 1, "fedprox": 1, "local": 1, "ditto": 2, "apfl": 2, "perfedavg": 2, "pfedme": 5,
+    "fedrep": 2, "actperfl": 1, "actperfl-hb": 1,
+}  # fmt: skip
+STREAMS = {
+    "ditto": {"local"}, "apfl": {"local"}, "pfedme": {"local"}, "fedprox": {"local"}, "fedavg-ft": {"local"},
+    "perfedavg": {"local", "perfedavg-inner"}, "fedrep": {"local", "fedrep-head"},
+}  # fmt: skip
+TRAINED = [name for name in METHODS if name != "oracle"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_and_batches_of_a_round(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = mlp(batch_size=4)
+    method, state = problem.method(name)
+    cohort = problem.cohort(state)
+    seen: list[tuple[str, int, int]] = []
+    draw = cohort.batches.indices
+    monkeypatch.setattr(cohort.batches, "indices", lambda *key: (seen.append(key), draw(*key))[1])
+    with torch.no_grad():
+        method.round(state, cohort)
+    budget = sum(problem.budget)
+    assert cohort.counts.gradients == len(seen) == GRADIENTS[name] * budget
+    assert int(cohort.counts.steps.sum()) == budget
+    # every method walks the main stream from its first batch to the budget's last
+    assert {key for key in seen if key[0] == "local"} == {
+        ("local", client, step) for client, steps in enumerate(problem.budget) for step in range(steps)
+    }
+    assert {key[0] for key in seen} == STREAMS.get(name, {"local"})
+
+
+def test_hessian_free_takes_its_difference_on_one_batch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = mlp(clients=1, batch_size=4)
+    method, state = problem.method("perfedavg", variant="HF")
+    cohort = problem.cohort(state)
+    seen: list[str] = []
+    draw = cohort.batches.indices
+    monkeypatch.setattr(cohort.batches, "indices", lambda *key: (seen.append(key[0]), draw(*key))[1])
+    with torch.no_grad():
+        method.round(state, cohort)
+    assert seen == ["perfedavg-inner", "local", "perfedavg-hessian", "perfedavg-hessian"] * problem.budget[0]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_state_survives_a_checkpoint(name: str, tmp_path: Path) -> None:
+    options = {"apfl": {"adaptive": True}}.get(name, {})
+    results = []
+    for stop in (False, True):
+        problem = mlp(batch_size=4)
+        method, state = problem.method(name, **options)
+        for round_, chosen in enumerate(CHOSEN * 2, start=1):
+            state, _ = problem.round(method, state, round_, chosen)
+            if stop and round_ == 3:
+                Checkpoints(tmp_path / name).save(state, Saved(3, 0, {}))
+                method, state = problem.method(name, **options)
+                assert Checkpoints(tmp_path / name).load(state) == Saved(3, 0, {})
+        theta = method.global_(state)
+        results.append((theta, problem.personal(method, state, 8)))
+    (theta, personal), (resumed_theta, resumed) = results
+    assert np.array_equal(personal, resumed)
+    assert theta is None or torch.equal(theta, resumed_theta)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_divergence_is_counted_and_never_raised(name: str) -> None:
+    problem = mlp(batch_size=4, learning_rate=1e200)
+    options = {"pfedme": {"inner_rate": 1e200}, "perfedavg": {"alpha": 1e200}}.get(name, {})
+    method, state = problem.method(name, **options)
+    lost = -1
+    for round_ in (1, 2, 3):
+        state, cohort = problem.round(method, state, round_)
+        lost = max(lost, cohort.counts.diverged)
+        problem.personal(method, state, round_)
+    assert lost >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_say_what_they_are(name: str) -> None:
+    cls = method_class(name)
+    assert cls.idea and cls.paper and cls.per_client and "\n" not in cls.idea
+    assert all(field.description for field in cls.options_type.model_fields.values())
+
+
+def test_only_the_body_travels_in_fedrep() -> None:
+    problem = mlp()
+    sizes = problem.model.size, problem.model.head_size
+    assert sizes == (43, 18)
+    for name, sent in (("fedrep", (25, 25)), ("ditto", (43, 43)), ("pfedme", (43, 43)), ("local", (0, 0))):
+        assert problem.method(name)[0].traffic(*sizes) == sent
