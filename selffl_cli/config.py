@@ -37,6 +37,7 @@ class TrainConfig(Strict):
     batch_size: int | Literal["full"] = Field(10, description="samples a step, or 'full'")
     learning_rate: float = Field(0.1, gt=0, le=1e6, description="client learning rate eta")
     eval_every: int = Field(10, ge=1, description="rounds between evaluations of all clients")
+    new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
     dtype: Literal["float32", "float64"] = "float32"
 
     @field_validator("batch_size")
@@ -96,6 +97,30 @@ class WarmStart(Strict):
     train: dict[str, Any] = {}
 
 
+class Tuning(Strict):
+    """`[tuning]`: each method's grid, tried at a short horizon with a seed of its own, scored on validation data."""
+
+    seed: int = Field(100, ge=0, lt=2**31)
+    rounds: int = Field(ge=1)
+    score: Literal["personal", "global"] = "personal"
+    grids: dict[str, dict[str, list[Any]]] = Field(min_length=1)
+
+    def trials(self) -> dict[str, list[dict[str, Any]]]:
+        """{label: every combination of its grid, as {key: value}}."""
+        return {
+            label: [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+            for label, grid in self.grids.items()
+        }
+
+    @model_validator(mode="after")
+    def _same_budget(self) -> Tuning:
+        sizes = {label: len(trials) for label, trials in self.trials().items()}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{label} {size}" for label, size in sizes.items())
+            raise ValueError(f"every method gets the same number of trials, these differ: {listed}")
+        return self
+
+
 class Experiment(Strict):
     """One table or figure: data, model, methods, seeds and what is claimed of it."""
 
@@ -108,6 +133,7 @@ class Experiment(Strict):
     train: TrainConfig = TrainConfig()
     warm_start: WarmStart | None = None
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    tuning: Tuning | None = None
     sweep: dict[str, list[Any]] = {}
     claims: list[Claim] = []
 
@@ -157,6 +183,8 @@ class RunConfig(Strict):
         """Eight hexadecimal digits over everything that changes the numbers."""
         content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
         content["data"] = self.data["hash"]
+        if not self.train.new_clients:  # an option that is off leaves the key as it was before there was one
+            del content["train"]["new_clients"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, runs: Path) -> Path:
@@ -192,6 +220,12 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
         set_key(content, key, value)
     content.setdefault("name", path.stem)
     experiment = validate(Experiment, content, path.name)
+    if experiment.tuning:
+        for label in experiment.tuning.grids:
+            if label not in experiment.methods:
+                raise UsageError(f"{path.name}: [tuning.grids.{label}]: no such method{nearest(label, experiment.methods)}")
+        if experiment.tuning.seed in experiment.seeds:
+            raise UsageError(f"{path.name}: [tuning] seed {experiment.tuning.seed} is one of the reported seeds; use another")
     for key in experiment.sweep:
         if key.partition(".")[0] not in ("data", "model", "train", "methods"):
             raise UsageError(f"{path.name}: sweep key '{key}' is not one of data., model., train. or methods.")

@@ -50,6 +50,7 @@ class Request:
     source: str | None = None
     runs: Path = Path("runs")
     init: Path | None = None
+    folder: str = ""  # run folders below runs/EXPERIMENT/, when not right there
 
 
 def global_model(path: Path) -> dict[str, Tensor]:
@@ -155,7 +156,7 @@ def _planned(
     start = warm.folder / MODELS if warm else init_file(request.init)
     init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
     config = RunConfig(
-        experiment=experiment.name, label=label, seed=seed, setting=setting, data=data_record(shards), model=model,
+        experiment=f"{experiment.name}/{request.folder}".rstrip("/"), label=label, seed=seed, setting=setting, data=data_record(shards), model=model,
         train=train, method=method, versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
         init=init,
     )  # fmt: skip

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from . import models
 from .config import RunConfig
-from .engine.batches import sample_clients
-from .engine.cohort import Truth
+from .engine.batches import generator, sample_clients
+from .engine.cohort import State, Truth
 from .engine.collective import Collective, Dealt
 from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary
 from .engine.flat import DevicePart, FlatModel
@@ -83,6 +83,8 @@ class Training:
         self.model = FlatModel(models.build(config.model, shards, config.seed), self.task, device, dtype)
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
         sizes = self.parts["train"].sizes
+        self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
+        self.pool = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that train
         self.budget = np.array([train.budget(int(size)) for size in sizes])
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
         self.store = ClientStore(shards.num_clients, device)
@@ -99,11 +101,13 @@ class Training:
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.totals, self.done = Totals(participations=[0] * shards.num_clients), -1  # the last finished round
 
-    def cohort(self, clients: np.ndarray, round_: int, collective: Collective) -> SequentialCohort:
+    def cohort(
+        self, clients: np.ndarray, round_: int, collective: Collective, store: ClientStore | None = None
+    ) -> SequentialCohort:
         """These clients with the engine that trains them."""
         train = self.config.train
         return SequentialCohort(
-            self.model, self.parts["train"], self.store, collective, clients, self.budget,
+            self.model, self.parts["train"], store or self.store, collective, clients, self.budget,
             seed=self.config.seed, round_=round_, batch_size=self.batch_size,
             learning_rate=train.learning_rate, truth=self.truth,
         )  # fmt: skip
@@ -175,8 +179,9 @@ class Training:
 
     def _round(self, round_: int, collective: Collective) -> Line:
         """Train one round; its metrics, the same on every rank."""
-        train, clients = self.config.train, self.shards.num_clients
-        chosen = sample_clients(self.config.seed, round_, clients, train.cohort_size(clients))
+        chosen = self.pool[
+            sample_clients(self.config.seed, round_, len(self.pool), self.config.train.cohort_size(len(self.pool)))
+        ]
         cohort = self.cohort(chosen, round_, collective)
         self.state = self.method.round(self.state, cohort)
 
@@ -228,16 +233,36 @@ class Training:
 
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
         """{part: {"global"|"personal": figures}} from per-client sums."""
-        better = self.task.higher_is_better
         return {
-            part: {
-                kind: {name: finite(value) for name, value in
-                       summary(own[part], self.parts[part].sizes, self.task.metric, better).items()}
-                for kind, own in sums.items()
-            }
+            part: {kind: self._summary(own[part], part, self.pool) for kind, own in sums.items()}
             for part in self.parts
             if self.parts[part].sizes.any()
-        }  # fmt: skip
+        }
+
+    def _summary(self, sums: np.ndarray, part: str, clients: np.ndarray) -> dict[str, float | None]:
+        sizes, task = self.parts[part].sizes[clients], self.task
+        figures = summary(sums[:, clients], sizes, task.metric, task.higher_is_better)
+        return {name: finite(value) for name, value in figures.items()}
+
+    def judge_newcomers(self) -> dict[str, Any]:
+        """Test figures of clients that never trained: the global model, and after one round of the method's own
+        local training on their training data, from the finished global model; the server learns nothing of it."""
+        test, theta = {"test": self.parts["test"]}, self.method.global_(self.state)
+        own: Sums = {"test": np.zeros((2, self.shards.num_clients))}
+        figures: dict[str, Any] = {}
+        if theta is not None:
+            shared = evaluate_global(self.model, theta, test, Collective())["test"]
+            figures["global"] = self._summary(shared, "test", self.newcomers)
+        scratch = ClientStore(self.shards.num_clients, self.model.device)
+        self.method.init(self.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
+        state = State(dict(self.state.server), scratch)
+        for client in self.newcomers:
+            cohort = self.cohort(np.array([client]), self.config.train.rounds + 1, Collective(), scratch)
+            trained = self.method.round(state, cohort)
+            rows = self.method.personal(State(state.server, trained.clients), cohort)
+            evaluate_rows(self.model, rows, np.array([client]), test, own)
+        figures["personal"] = self._summary(own["test"], "test", self.newcomers)
+        return figures
 
     def _time(self) -> dict[str, float]:
         totals = self.totals
@@ -265,6 +290,8 @@ class Training:
         if lost is not None:
             result["client"] = lost
             result["message"] = f"loss or parameters of client {lost} were not finite in round {line['round']}"
+        if len(self.newcomers) and lost is None:
+            result["final"]["new"] = self.judge_newcomers()
         if self.truth is not None and theta is not None:  # how well the centre itself was estimated
             true = self.shards.shared["theta_0"].to(theta)
             result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
@@ -273,6 +300,12 @@ class Training:
         self.folder.write_json(RESULT, result)
         self.checkpoints.clear()
         return result
+
+
+def new_clients(seed: int, share: float, clients: int) -> np.ndarray:
+    """Ids of the clients held out of training, the same for every method of a seed; at least one always trains."""
+    held = min(round(share * clients), clients - 1)
+    return np.sort(generator(seed, "new-clients").choice(clients, held, replace=False))
 
 
 def finite(value: float) -> float | None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,8 @@ def train(
     runs: Annotated[Path, typer.Option("--runs", help="Where run folders go.")] = Path("runs"),
     data_folder: Annotated[Path, typer.Option("--data-folder", help="Where shards are looked for and prepared.")] = Path("data"),
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would run and what it would cost.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Try each method's grid first (on validation data, a seed apart) and use the best from then on.")] = False,
+    new_clients: Annotated[float | None, typer.Option("--new-clients", min=0, max=0.9, help="Share of clients held out of training and judged at the end.", show_default=False)] = None,
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
@@ -64,43 +67,82 @@ def train(
 
     from ..config import load_experiment, parse_seeds
     from ..plan import Request, default_device, plan
+    from ..tuning import tuned
 
     overrides, folder = _overrides(data, rounds, set_ or [])
+    if new_clients is not None:
+        overrides["train.new_clients"] = new_clients
     request = Request(
         load_experiment(experiment, overrides), methods=list(method or []),
         seeds=None if seeds is None else parse_seeds(seeds), data=folder, data_folder=data_folder,
         source=source, runs=runs, init=init,
     )  # fmt: skip
     device = default_device(device)
+    options = RunOptions(workers, device, keep_models.value, deadline, checkpoint_seconds)
+    if tune:
+        _tune(request, options, console)
+    request.experiment = tuned(request.experiment, runs)
     planned = plan(request)
     if dry_run:
         from .dry_run import print_costs
 
         print_costs(planned, workers, device, console)
         return
-    _train(request, planned, workers, device, keep_models.value, deadline, checkpoint_seconds, console)
+    _print_results(request, planned, _run(planned, options, console), console)
 
 
-def _train(
-    request: Request, planned: list[PlannedRun], workers: int | None, device: str, keep: Any, deadline: float | None,
-    checkpoint_seconds: float, console: Console,
-) -> None:
+@dataclass
+class RunOptions:
+    """How runs are carried out; none of it changes a number."""
+
+    workers: int | None
+    device: str
+    keep: Any
+    deadline: float | None
+    checkpoint_seconds: float
+
+
+def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
+    """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
     from ..launch import Stop, execute
     from ..predict import choose_workers
     from .progress import TrainingProgress
 
-    stop = Stop(deadline)
+    stop = Stop(options.deadline)
     with TrainingProgress(console) as display:
         outcome = execute(
-            planned, display, stop, workers=lambda training: choose_workers(workers, training), device=device,
-            keep=keep, checkpoint_seconds=checkpoint_seconds,
+            planned, display, stop, workers=lambda training: choose_workers(options.workers, training),
+            device=options.device, keep=options.keep, checkpoint_seconds=options.checkpoint_seconds,
         )  # fmt: skip
     again = shlex.join(["selffl", *sys.argv[1:]])
     if outcome.stopped:
         reason = "stopped" if stop.signal else "time budget spent"
         console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", highlight=False, soft_wrap=True)
         raise typer.Exit(128 + stop.signal if stop.signal else 0)
-    _print_results(request, planned, outcome, console)
+    return outcome
+
+
+def _tune(request: Request, options: RunOptions, console: Console) -> None:
+    """Run every trial, then print what was chosen."""
+    from rich.table import Table
+
+    from ..tuning import tune
+
+    def execute(runs: list[PlannedRun]) -> bool:
+        return not _run(runs, replace(options, keep="none"), console).stopped
+
+    content = tune(request, execute)
+    if content is None:
+        return
+    table = Table(title=f"Tuning on validation data, seed {content['seed']}, {content['rounds']} rounds")
+    for column in ("method", "trials", "chosen", content["score"]):
+        table.add_column(column)
+    for label, chosen in content["chosen"].items():
+        scores = [row["score"] for row in content["trials"] if row["label"] == label]
+        best = max((value for value in scores if value is not None), default=None)
+        shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        table.add_row(label, str(len(scores)), shown, "diverged" if best is None else f"{best:.4f}")
+    console.print(table)
 
 
 def _print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:

@@ -1,0 +1,110 @@
+"""Fair tuning: the same number of trials for every method, on validation data, with a seed of their own."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .config import Experiment, set_key
+from .errors import SelfflError, UsageError
+from .plan import PlannedRun, Request, plan
+from .runs import RunFolder
+from .runs.files import write_whole
+from .validation import validate
+
+FILE = "tuning.json"  # in runs/EXPERIMENT/
+FOLDER = "tuning"  # the trials' run folders, below it
+
+
+def with_options(experiment: Experiment, label: str, options: dict[str, Any]) -> Experiment:
+    """The experiment with more keys in one method's table; "train.learning_rate" and the like reach its `train`."""
+    content = experiment.model_dump(mode="json", exclude_none=True)
+    for key, value in options.items():
+        set_key(content["methods"][label], key, value)
+    return validate(Experiment, content, experiment.name)
+
+
+def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]]:
+    """(label, options, run) of every trial, warm starts not listed (their runs hang on the trials)."""
+    experiment = request.experiment
+    if experiment.tuning is None:
+        raise UsageError(f"{experiment.name}: has no [tuning] table, so there is nothing to tune")
+    short = {"train": {**experiment.train.model_dump(exclude_none=True), "rounds": experiment.tuning.rounds}, "sweep": {}}
+    base = validate(Experiment, {**experiment.model_dump(exclude_none=True), **short}, experiment.name)
+    trials = []
+    for label, grid in experiment.tuning.trials().items():
+        if request.methods and label not in request.methods:
+            continue
+        for options in grid:
+            tried = with_options(base, label, options)
+            one = replace(request, experiment=tried, methods=[label], seeds=[experiment.tuning.seed], folder=FOLDER)
+            trials.append((label, options, plan(one)[-1]))
+    return trials
+
+
+def score(experiment: Experiment, run: PlannedRun) -> float:
+    """The trial's final figure on the validation part, higher is better; -inf when it diverged."""
+    assert experiment.tuning is not None
+    folder = RunFolder(run.folder)
+    if folder.result is None or folder.result["status"] != "finished":
+        return -math.inf
+    kinds = folder.result["final"].get("validation", {})
+    figures = kinds.get(experiment.tuning.score) or kinds.get("personal")
+    if not figures:
+        raise SelfflError(f"{run.folder}: the data has no validation part to tune on; prepare it with --validation 0.1")
+    value = figures["accuracy"] if "accuracy" in figures else -figures["squared_error"]
+    return -math.inf if value is None else value
+
+
+def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]]) -> dict[str, Any]:
+    """Write runs/EXPERIMENT/tuning.json: every trial with its score, and each method's choice (first among equals)."""
+    experiment = request.experiment
+    assert experiment.tuning is not None
+    path = request.runs / experiment.name / FILE
+    before = read(path)
+    chosen = dict(before.get("chosen", {}))
+    rows = [row for row in before.get("trials", []) if row["label"] not in {label for label, _, _ in trials}]
+    best: dict[str, float] = {}
+    for label, options, run in trials:
+        value = score(experiment, run)
+        rows.append({"label": label, "options": options, "run": run.folder.name,
+                     "score": value if math.isfinite(value) else None})  # fmt: skip
+        if label not in best or value > best[label]:
+            best[label], chosen[label] = value, options
+    content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
+               "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A tuning record, or {} where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise SelfflError(f"{path}: damaged; delete it and tune again") from None
+
+
+def tuned(experiment: Experiment, runs: Path) -> Experiment:
+    """The experiment with the choices of its tuning, where it has been tuned."""
+    for label, options in read(runs / experiment.name / FILE).get("chosen", {}).items():
+        if experiment.tuning and label in experiment.tuning.grids:
+            experiment = with_options(experiment, label, options)
+    return experiment
+
+
+def tune(request: Request, execute: Callable[[list[PlannedRun]], bool]) -> dict[str, Any] | None:
+    """Run every trial through `execute` (False = stopped early) and record the choices."""
+    trials = plan_trials(request)
+    runs: dict[Path, PlannedRun] = {}
+    for _, _, run in trials:
+        for one in (run.needs, run):
+            if one is not None:
+                runs.setdefault(one.folder, one)
+    return record(request, trials) if execute(list(runs.values())) else None
