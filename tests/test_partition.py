@@ -116,15 +116,15 @@ def test_label_skew_draws_from_dir_alpha_p() -> None:
     counts = np.array([6000, 3000, 1000])
     labels, p = np.repeat(np.arange(3), counts), counts / counts.sum()
     for alpha in (0.3, 5.0):
-        shares = []
+        shares: list[np.ndarray] = []
         for seed in range(900):
             if np.random.default_rng(seed).permutation(3)[-1] != 2:
                 continue
             client = label_skew(labels, np.array([500, 500, 9000]), alpha, np.random.default_rng(seed))
             shares += [np.bincount(labels[client == m], minlength=3) / 500 for m in (0, 1)]
-        shares = np.array(shares)
-        assert shares.mean(0) == pytest.approx(p, abs=0.06)
-        assert shares.var(0) == pytest.approx(p * (1 - p) / (alpha + 1), rel=0.3)
+        drawn = np.array(shares)
+        assert drawn.mean(0) == pytest.approx(p, abs=0.06)
+        assert drawn.var(0) == pytest.approx(p * (1 - p) / (alpha + 1), rel=0.3)
 
 
 def test_label_skew_keeps_the_sizes() -> None:

@@ -36,10 +36,11 @@ class DataSets(TyperGroup):
     """Lists placeholders; imports the one data set that is named."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in DATASETS and not args[0].startswith("-"):
-            raise UsageError(f"unknown data set '{args[0]}'{nearest(args[0], DATASETS)}")
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, _command(name or args[0]), rest
+        if args[0] in DATASETS:
+            return args[0], _command(args[0]), args[1:]
+        if args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise UsageError(f"unknown data set '{args[0]}'{nearest(args[0], DATASETS)}")
 
 
 app = typer.Typer(cls=DataSets, add_completion=False, context_settings=CONTEXT, no_args_is_help=True)
