@@ -88,11 +88,12 @@ def summary(sums: np.ndarray, sizes: np.ndarray, metric: str, higher_is_better: 
         return {}
     own = sums[0][has] / sizes[has]
     worst = np.sort(own) if higher_is_better else -np.sort(-own)
-    return {
-        metric: float(sums[0].sum() / sizes.sum()),
-        "loss": float(sums[1].sum() / sizes.sum()),
-        "client_mean": float(own.mean()),
-        "worst_tenth": float(worst[: max(1, round(0.1 * len(own)))].mean()),
-        "p10": float(np.quantile(own, 0.1 if higher_is_better else 0.9)),
-        "std": float(own.std()),
-    }
+    with np.errstate(invalid="ignore"):  # the figures of a diverged run are infinite
+        return {
+            metric: float(sums[0].sum() / sizes.sum()),
+            "loss": float(sums[1].sum() / sizes.sum()),
+            "client_mean": float(own.mean()),
+            "worst_tenth": float(worst[: max(1, round(0.1 * len(own)))].mean()),
+            "p10": float(np.quantile(own, 0.1 if higher_is_better else 0.9)),
+            "std": float(own.std()),
+        }
