@@ -1,7 +1,7 @@
 """ActPerFL against an implementation of its own: numpy, float64, full batches, softmax regression.
 
-The reference was written from the description of the method alone (a round in four steps, the table of options)
-and shares no code with the package: not its gradients, its engine, its formulas or its memory.
+The reference was written from the description of the method alone (a round in four steps, the options) and
+shares no code with the package: not its gradients, its engine, its formulas or its memory.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def problem(z: Tensor, s: Tensor, s0: float, steps: int = 4, learning_rate: floa
 def solve(s0: float, s: np.ndarray, z: np.ndarray, same: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """Means [M + 1, d] and covariance of (theta_0, theta_1, …, theta_M) given z, by the precision matrix.
 
-    theta_m ~ N(theta_0, s0), z_m ~ N(theta_m, s_m), flat prior on theta_0. Client `same` has theta_m = theta_0,
+    theta_m ~ N(theta_0, s0), z_m ~ N(theta_m, s_m), flat prior on theta_0. For client `same` theta_m = theta_0,
     which is what Eqn 2 takes it for.
     """
     unknowns = len(s) + 1
@@ -91,7 +91,7 @@ def test_closed_forms_solve_the_normal_equations(s0: float) -> None:
 
 
 def test_limits_of_the_posterior() -> None:
-    """s0 = 0 gives the global optimum, a huge s0 the local one; Eqn 2 tends to the others' mean for a wide s_m."""
+    """s0 = 0 gives the global optimum, a huge s0 the local one; for a wide s_m Eqn 2 is the others' mean."""
     s, z = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), torch.eye(3, dtype=torch.float64)
     zero, huge = torch.tensor(0.0, dtype=torch.float64), torch.tensor(1e12, dtype=torch.float64)
     torch.testing.assert_close(posterior_mean(z, zero, s), global_optimum(z, zero, s).expand(3, 3))

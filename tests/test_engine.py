@@ -1,0 +1,443 @@
+"""The engine: batches, ranks, local training, evaluation, divergence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import CPU, class_shards, gaussian_shards, mlp, training
+from torch import Tensor, nn
+
+from selffl_cli.engine.batches import Batches, sample_clients
+from selffl_cli.engine.cohort import Grad
+from selffl_cli.engine.collective import BLOCKS, Collective, Dealt, deal
+from selffl_cli.engine.evaluation import BATCH, evaluate_global, evaluate_rows, summary
+from selffl_cli.engine.flat import DevicePart, FlatModel
+from selffl_cli.engine.ranks import run_ranks
+from selffl_cli.engine.store import ClientStore
+from selffl_cli.errors import SelfflError
+from selffl_cli.methods import METHODS
+from selffl_cli.models.mlp import MLP
+from selffl_cli.models.softmax import Softmax
+from selffl_cli.models.task import TASKS
+from selffl_cli.runs import METRICS, MODELS
+from selffl_cli.shards import Part, ShardData, Shards, write_shards
+from selffl_cli.training import Controls, Training
+
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=5)
+
+
+# batches
+
+
+@given(SIZES, st.integers(1, 45), st.integers(0, 2**31 - 1), st.integers(1, 10**6))
+def test_each_epoch_is_a_permutation_whose_short_batch_counts(
+    sizes: list[int], batch_size: int, seed: int, round_: int
+) -> None:
+    batches = Batches(seed, round_, np.array(sizes), batch_size)
+    for client, size in enumerate(sizes):
+        per_epoch = -(-size // batch_size)
+        for epoch in range(2):
+            steps = [batches.indices("local", client, epoch * per_epoch + k) for k in range(per_epoch)]
+            if size <= batch_size:  # one batch, in the samples' own order
+                assert steps == [None]
+                continue
+            seen = np.concatenate([own for own in steps if own is not None])
+            assert sorted(seen) == list(range(size))
+            assert [len(own) for own in steps if own is not None][:-1] == [batch_size] * (per_epoch - 1)
+
+
+def test_batches_depend_on_their_counters_alone() -> None:
+    """Asked in any order, beside other streams: the same batch. Another counter: another batch."""
+    sizes = np.array([30, 17, 50])
+    asked = [
+        (stream, client, step) for stream in ("local", "other") for client in range(3) for step in range(12)
+    ]
+    orderly = {key: Batches(1, 5, sizes, 4).indices(*key) for key in asked}
+    mixed = Batches(1, 5, sizes, 4)
+    for key in np.random.default_rng(0).permutation(np.arange(len(asked))):
+        assert np.array_equal(mixed.indices(*asked[key]), orderly[asked[key]])
+    first = orderly["local", 0, 0]
+    assert not np.array_equal(first, orderly["other", 0, 0])
+    assert not np.array_equal(first, orderly["local", 0, 8])  # the next epoch is shuffled anew
+    others = [Batches(2, 5, sizes, 4), Batches(1, 6, sizes, 4), Batches(1, 5, np.array([30, 30, 30]), 4)]
+    drawn = [
+        others[0].indices("local", 0, 0),
+        others[1].indices("local", 0, 0),
+        others[2].indices("local", 1, 0),
+    ]
+    for other in drawn:
+        assert not np.array_equal(first, other)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 1000), st.integers(1, 300), st.integers(1, 300))
+def test_clients_of_a_round(seed: int, round_: int, clients: int, size: int) -> None:
+    chosen = sample_clients(seed, round_, clients, size)
+    assert len(set(chosen)) == min(size, clients) and (np.diff(chosen) > 0).all()
+    assert chosen.min() >= 0 and chosen.max() < clients
+    assert np.array_equal(chosen, sample_clients(seed, round_, clients, size))
+
+
+def test_every_client_is_drawn_equally_often() -> None:
+    counts = np.bincount(np.concatenate([sample_clients(3, t, 20, 5) for t in range(1, 4001)]), minlength=20)
+    assert abs(counts - 1000).max() < 4.5 * (4000 * 0.25 * 0.75) ** 0.5
+
+
+# sums over clients
+
+
+class Recorded(Collective):
+    """A rank of several that keeps what it would send."""
+
+    def add_up(self, values: Tensor) -> Tensor:
+        self.sent = values.clone()
+        return values
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 1000))
+def test_sums_have_the_same_bits_for_any_number_of_ranks(clients: int, world: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids, work = np.sort(rng.choice(100, clients, replace=False)), rng.integers(1, 50, clients).astype(float)
+    rows = {client: torch.from_numpy(rng.normal(size=3).astype(np.float32)) for client in ids.tolist()}
+    weights = {client: torch.tensor(rng.random(), dtype=torch.float32) for client in ids.tolist()}
+
+    def pick(dealt: Dealt, of: dict[int, Tensor]) -> Tensor:
+        return torch.stack([of[c] for c in dealt.clients[dealt.local].tolist()] or [torch.zeros(3)[:0]])
+
+    alone = Dealt(ids, work, Collective())
+    expected = alone.sum(pick(alone, rows), pick(alone, weights))
+    exact = sum(rows[c].double() * weights[c].double() for c in ids.tolist())
+    torch.testing.assert_close(expected.double(), exact, rtol=1e-4, atol=1e-5)
+
+    blocks, everyone = [], []
+    for rank in range(world):
+        recorded = Recorded(rank, world)
+        dealt = Dealt(ids, work, recorded)
+        everyone += dealt.clients[dealt.local].tolist()
+        own = len(dealt.local)
+        dealt.sum(
+            pick(dealt, rows) if own else torch.zeros(0, 3), pick(dealt, weights) if own else torch.zeros(0)
+        )
+        blocks.append(recorded.sent)
+    assert sorted(everyone) == ids.tolist(), "every client belongs to one rank"
+    exchanged = torch.stack(blocks).sum(0)  # one rank alone is not zero in each block, so this is exact
+    total = exchanged[0].clone()
+    for block in exchanged[1:]:
+        total += block
+    assert torch.equal(total, expected)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(1, BLOCKS))
+def test_dealing_is_even(work: list[int], parts: int) -> None:
+    load = np.bincount(deal(np.array(work, float), parts), work, parts)
+    assert load.sum() == sum(work)
+    assert load.max() - load.min() <= max(work)
+
+
+# local training
+
+
+def test_local_training_equals_a_plain_loop() -> None:
+    """Different steps, minibatches, a client smaller than a batch: PyTorch's own SGD, client by client."""
+    problem = mlp(batch_size=8, budget=[2, 3, 1, 4, 2, 3])
+    _, state = problem.method("local")
+    cohort = problem.cohort(state, round_=4)
+    steps = torch.tensor([1, 5, 2, 7, 3, 4])[cohort.clients]
+    with torch.no_grad():
+        start = torch.randn(6, problem.model.size, dtype=torch.float64)
+        trained = cohort.local(cohort.sgd, start, steps, variance=True)
+    assert min(len(y) for y in problem.y) < 8 < max(len(y) for y in problem.y)
+    used = 0
+    for row, client in enumerate(cohort.clients.tolist()):
+        module = MLP(4, [5], 3).double()
+        nn.utils.vector_to_parameters(start[row], module.parameters())
+        optimizer = torch.optim.SGD(module.parameters(), lr=problem.learning_rate)
+        iterates, losses = [start[row].numpy().copy()], []
+        for step in range(int(steps[row])):
+            own = Batches(0, 4, np.array([len(y) for y in problem.y]), 8).indices("local", client, step)
+            chosen = slice(None) if own is None else own
+            loss = nn.functional.cross_entropy(
+                module(torch.from_numpy(problem.x[client][chosen])),
+                torch.from_numpy(problem.y[client][chosen]),
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            used += len(problem.y[client][chosen])
+            iterates.append(nn.utils.parameters_to_vector(module.parameters()).detach().numpy().copy())
+        np.testing.assert_allclose(trained.end[row], iterates[-1], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(cohort.counts.loss[row], sum(losses), rtol=1e-12)
+        assert trained.mean is not None and trained.scatter is not None and trained.count is not None
+        points = np.array(iterates)  # Welford, the start counted
+        np.testing.assert_allclose(trained.mean[row], points.mean(0), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(trained.scatter[row], points.var(0).sum() * len(points), rtol=1e-10)
+        assert trained.count[row] == len(points)
+    assert cohort.counts.gradients == int(steps.sum()) and cohort.counts.samples == used
+    assert torch.equal(cohort.counts.steps.long(), steps)
+
+
+def test_local_takes_tuples_context_and_streams() -> None:
+    """A step on a pair with context: each client gets its own rows, a second stream its own batches."""
+    problem = mlp(batch_size=3)
+    _, state = problem.method("local")
+    cohort = problem.cohort(state)
+    shift = torch.arange(6, dtype=torch.float64)[cohort.clients][:, None]
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def step(pair: tuple[Tensor, Tensor], grad: Grad, own: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append((grad(pair[0]), grad(pair[0], stream="second")))
+        return pair[0] + own, pair[1] - own
+
+    zeros = torch.zeros(6, problem.model.size, dtype=torch.float64)
+    with torch.no_grad():
+        first, second = cohort.local(step, (zeros, zeros + 1), torch.full((6,), 3), (shift,)).end
+    torch.testing.assert_close(first, (3 * shift).expand_as(first))
+    torch.testing.assert_close(second, (1 - 3 * shift).expand_as(second))
+    assert any(not torch.equal(a, b) for a, b in seen)
+    assert cohort.counts.gradients == 36 and cohort.counts.steps.tolist() == [3.0] * 6
+    assert not zeros.any(), "the start is not written to"
+
+
+def test_full_batches_and_float64_and_the_budget() -> None:
+    problem = mlp()
+    method, state = problem.method("fedavg")
+    assert problem.model.vector.dtype == torch.float64 and method.global_(state).dtype == torch.float64
+    state, cohort = problem.round(method, state, 1)
+    assert cohort.counts.samples == sum(b * len(y) for b, y in zip(problem.budget, problem.y, strict=True))
+    assert torch.equal(cohort.counts.steps.long(), torch.tensor(problem.budget)[cohort.clients])
+
+
+# the model as one vector
+
+
+def test_flat_model_round_trip() -> None:
+    with torch.random.fork_rng():
+        model = FlatModel(MLP(4, [5, 3], 2), TASKS["classification"], CPU, torch.float64)
+    assert (
+        model.size == sum(p.numel() for p in model.module.parameters()) == 4 * 5 + 5 + 5 * 3 + 3 + 3 * 2 + 2
+    )
+    vector = torch.randn(model.size, dtype=torch.float64)
+    assert torch.equal(model.flatten(model.named(vector)), vector)
+    x = torch.randn(7, 4, dtype=torch.float64)
+    plain = MLP(4, [5, 3], 2).double()
+    plain.load_state_dict(model.named(vector))
+    assert torch.equal(model.outputs(vector, x), plain(x).detach())
+    mask = model.head_mask()
+    assert mask.sum() == 8 and torch.equal(
+        torch.cat([p.reshape(-1) for p in model.named(vector).values()])[mask], vector[-8:]
+    )
+    with pytest.raises(ValueError, match="has shape"):
+        model.flatten({**model.named(vector), "output.bias": torch.zeros(3)})
+
+
+def test_client_rows_read_as_their_start_until_written() -> None:
+    store = ClientStore(5)
+    store.add("theta", torch.tensor([1.0, 2.0]))
+    ids = torch.tensor([3, 1])
+    assert store.read("theta", ids).tolist() == [[1, 2], [1, 2]] and not store.has("theta", ids).any()
+    store.write("theta", torch.tensor([3]), torch.tensor([[7.0, 8.0]]))
+    assert store.read("theta", ids).tolist() == [[7, 8], [1, 2]] and store.has("theta", ids).tolist() == [
+        True,
+        False,
+    ]
+    other = ClientStore(5)
+    other.add("theta", torch.tensor([1.0, 2.0]))
+    other.restore(store.changed_rows())
+    assert other.read("theta", torch.arange(5)).tolist() == store.read("theta", torch.arange(5)).tolist()
+    assert not len(store.changed_rows()["theta/clients"]), "handed over once"
+
+
+# evaluation
+
+
+def test_evaluation_equals_a_direct_computation() -> None:
+    """More samples than a batch, clients without samples, integers as pixels; global and personal models."""
+    rng = np.random.default_rng(0)
+    sizes = [700, 0, 3, 600, 1]
+    model = FlatModel(Softmax(4, 3), TASKS["classification"], CPU, torch.float64)
+    parts, raw = {}, {}
+    for name in ("train", "test"):
+        x, y = rng.integers(0, 255, (sum(sizes), 4)).astype(np.float32), rng.integers(0, 3, sum(sizes))
+        arrays = {"x": torch.from_numpy(x), "y": torch.from_numpy(y)}
+        parts[name] = DevicePart(Part(arrays, np.concatenate([[0], np.cumsum(sizes)])), CPU, torch.float64)
+        raw[name] = x, y
+    assert sum(sizes) > 2 * BATCH
+    rows = 0.01 * torch.randn(5, model.size, dtype=torch.float64)
+    shared = evaluate_global(model, rows[0], parts, Collective())
+    own = {name: np.zeros((2, 5)) for name in parts}
+    evaluate_rows(model, rows, np.arange(5), parts, own)
+    for name, (x, y) in raw.items():
+        for client in range(5):
+            begin, end = sum(sizes[:client]), sum(sizes[: client + 1])
+            for sums, row in ((shared[name], rows[0]), (own[name], rows[client])):
+                logits = x[begin:end] @ row[:12].reshape(3, 4).numpy().T + row[12:].numpy()
+                losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(end - begin), y[begin:end]]
+                right = (logits.argmax(1) == y[begin:end]).sum()
+                np.testing.assert_allclose(sums[:, client], [right, losses.sum()], rtol=1e-10, atol=1e-12)
+
+
+@given(SIZES.filter(lambda s: len(s) > 1), st.integers(0, 100))
+def test_summary_of_clients(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with_empty = np.array([*sizes, 0])
+    sums = np.array([rng.integers(0, with_empty + 1), rng.random(len(with_empty)) * with_empty])
+    figures = summary(sums, with_empty, "accuracy", True)
+    own = sums[0][:-1] / with_empty[:-1]
+    assert figures["accuracy"] == pytest.approx(sums[0].sum() / sum(sizes))
+    assert figures["loss"] == pytest.approx(sums[1].sum() / sum(sizes))
+    assert figures["client_mean"] == pytest.approx(own.mean()) and figures["std"] == pytest.approx(own.std())
+    assert figures["worst_tenth"] == pytest.approx(own.min())  # at most ten clients: the worst one
+    errors = summary(sums, with_empty, "squared_error", False)
+    assert errors["worst_tenth"] == pytest.approx(own.max()) and errors["p10"] >= figures["p10"]
+
+
+# whole trainings on several ranks
+
+
+def comparable(folder: Path) -> tuple[list[dict[str, Any]], bytes, dict[str, list]]:
+    """Everything that a run must give again to the bit: metrics without times, models, clients' figures."""
+    import pyarrow.parquet as parquet
+
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    for line in lines:
+        line.pop("time")
+    table = parquet.read_table(folder / "clients.parquet")
+    columns = {name: [repr(v) for v in table[name].to_pylist()] for name in table.column_names}
+    return lines, (folder / MODELS).read_bytes(), columns
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return class_shards(tmp_path_factory.mktemp("shards") / "blobs", clients=7)
+
+
+@pytest.fixture(scope="module")
+def gaussian(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    return gaussian_shards(tmp_path_factory.mktemp("shards") / "gaussian", clients=9)
+
+
+def run(folder: Path, shards: Shards, method: str, workers: int, **options: Any) -> Path:
+    controls = Controls(workers=workers, keep="personal")
+    settings: dict[str, Any] = {
+        "participation": 0.8,
+        "batch_size": 5,
+        "dtype": "float32",
+        "rounds": 4,
+        "eval_every": 2,
+    }
+    training(folder, shards, method, options, controls=controls, **settings).run()
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_bits_on_any_number_of_workers(
+    method: str, tmp_path: Path, blobs: Shards, gaussian: Shards
+) -> None:
+    shards = gaussian if method == "oracle" else blobs
+    alone = comparable(run(tmp_path / "1", shards, method, 1))
+    for workers in (2, 4) if method in ("actperfl", "fedavg") else (3,):
+        assert comparable(run(tmp_path / str(workers), shards, method, workers)) == alone
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"intra": "fisher", "pool": "all"},
+        {"intra": "across-rounds", "steps": "curvature"},
+        {"rate": "matched"},
+    ],
+    ids=str,
+)
+def test_the_same_bits_for_options_with_memory(
+    options: dict[str, Any], tmp_path: Path, blobs: Shards
+) -> None:
+    alone = comparable(run(tmp_path / "1", blobs, "actperfl", 1, **options))
+    assert comparable(run(tmp_path / "2", blobs, "actperfl", 2, **options)) == alone
+
+
+def test_a_run_is_the_same_twice_and_another_seed_is_not(tmp_path: Path, blobs: Shards) -> None:
+    first, second = (comparable(run(tmp_path / name, blobs, "actperfl", 1)) for name in "ab")
+    assert first == second
+    training(
+        tmp_path / "c", blobs, "actperfl", seed=1, batch_size=5, dtype="float32", rounds=4, eval_every=2
+    ).run()
+    assert comparable(tmp_path / "c")[1] != first[1]
+
+
+def test_every_method_of_a_seed_sees_the_same_clients(tmp_path: Path, blobs: Shards) -> None:
+    seen = []
+    for method in ("fedavg", "actperfl", "local"):
+        lines = comparable(run(tmp_path / method, blobs, method, 1))[0]
+        seen.append([sorted(line["per_client"]["client"]) for line in lines[1:]])
+    assert seen[0] == seen[1] == seen[2] and all(len(clients) == 5 for clients in seen[0])
+
+
+# failure
+
+
+def poisoned(folder: Path, round_of_nan: Callable[[np.ndarray], None]) -> Shards:
+    rng = np.random.default_rng(0)
+    x, client = rng.normal(size=(40, 3)), np.repeat(np.arange(4), 10)
+    round_of_nan(x)
+    arrays = {"x": x, "y": rng.integers(0, 2, 40)}
+    part = np.tile([0] * 6 + [1] * 2 + [2] * 2, 4)
+    write_shards(
+        folder, ShardData("bad", "natural", "classification", arrays, client, part, list("abcd"), ["n", "y"])
+    )
+    return Shards.open(folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("method", ["fedavg", "actperfl", "local"])
+def test_nan_is_recorded_with_round_and_client(method: str, workers: int, tmp_path: Path) -> None:
+    def spoil(x: np.ndarray) -> None:
+        x[20:30] = np.nan  # client 2
+
+    shards = poisoned(tmp_path / "shards", spoil)
+    run_ = training(tmp_path / "run", shards, method, controls=Controls(workers=workers), rounds=5)
+    result = run_.run()
+    assert (result["status"], result["round"], result["client"]) == ("diverged", 1, 2)
+    assert "client 2" in result["message"] and "round 1" in result["message"]
+    lines = run_.folder.metrics()
+    assert lines[-1]["round"] == 1 and lines[-1]["diverged"] == 2
+    assert run_.folder.result == result and not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_huge_rate_diverges_and_later_rounds_are_not_run(tmp_path: Path, gaussian: Shards) -> None:
+    run_ = training(tmp_path / "run", gaussian, "fedavg", rounds=2000, learning_rate=1e6, eval_every=500)
+    result = run_.run()
+    assert result["status"] == "diverged" and 1 < result["round"] < 2000
+    assert "NaN" not in (tmp_path / "run" / METRICS).read_text(), "JSON has no NaN"
+
+
+def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
+    def program(collective: Collective) -> int:
+        if collective.rank == 1:
+            raise MemoryError("no room")
+        return int(collective.add_up(torch.ones(1)))
+
+    with pytest.raises(SelfflError, match="worker died"):
+        run_ranks(2, program)
+
+
+def test_a_failing_rank_0_ends_the_others() -> None:
+    def program(collective: Collective) -> None:
+        if collective.rank == 0:
+            raise ValueError("first")
+        collective.add_up(torch.ones(1))
+
+    with pytest.raises(ValueError, match="first"):
+        run_ranks(3, program)
+
+
+def test_training_is_built_without_touching_the_folder(tmp_path: Path, blobs: Shards) -> None:
+    assert isinstance(training(tmp_path / "run", blobs, "fedavg"), Training)
+    assert not list((tmp_path / "run").iterdir())
