@@ -7,7 +7,6 @@ types, `name:option=value,…`.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -18,112 +17,13 @@ from selffl_cli.errors import UsageError, nearest
 from selffl_cli.spec import format_spec, parse_spec
 from selffl_cli.validation import Strict, validate
 
-from .sizes import (
-    apportion,
-    check_sizes,
-    dirichlet_sizes,
-    draw_dirichlet,
-    power_law_sizes,
-    spread_sizes,
-)
+from .sizes import dirichlet_sizes, power_law_sizes, spread_sizes
+from .skew import few_classes, label_skew
 
 
 def by_size(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Samples at random to clients of these sizes: client index [sizes.sum()]."""
     return rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-
-
-def label_skew(labels: np.ndarray, sizes: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Each client fills its size from its own mix of labels, drawn from Dir(alpha p), p the label shares.
-
-    With K equally frequent labels this is the symmetric Dirichlet of alpha/K a label: the smaller alpha, the
-    fewer labels a client has. Clients draw without replacement, in random order; when a label runs out, the
-    rest of a client's mix is renormalised, and when nothing of its mix is left it takes from what is left.
-    Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution" (2019), section 2. Returns
-    the client index [n].
-    """
-    _, labels = np.unique(labels, return_inverse=True)
-    counts = np.bincount(labels)
-    left, taken = counts.copy(), np.zeros((len(sizes), len(counts)), np.int64)
-    for client in rng.permutation(len(sizes)):
-        mix = draw_dirichlet(alpha * counts / counts.sum(), rng)
-        need = int(sizes[client])
-        while need:
-            wanted = np.where(left > 0, mix, 0.0)
-            if wanted.sum() < 1e-12:
-                drawn = rng.multivariate_hypergeometric(left, need, method="marginals")
-            else:
-                drawn = np.minimum(rng.multinomial(need, wanted / wanted.sum()), left)
-            taken[client] += drawn
-            left -= drawn
-            need -= int(drawn.sum())
-    return _deal_counts(labels, taken, rng)
-
-
-def _deal_counts(labels: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Client index [n] when client m gets `taken[m, k]` samples of label k, which ones at random."""
-    client = np.empty(len(labels), np.int64)
-    for label in range(taken.shape[1]):
-        rows = np.flatnonzero(labels == label)
-        client[rows] = rng.permutation(np.repeat(np.arange(len(taken)), taken[:, label]))
-    return client
-
-
-def few_classes(
-    labels: np.ndarray, clients: int, classes: int, rng: np.random.Generator, spread: float = 0.0
-) -> np.ndarray:
-    """Every client holds exactly `classes` labels, a label is shared among its holders; client index [n].
-
-    A label has holders in proportion to its samples. With `spread`, holders share by client weights of that
-    coefficient of variation; FedProx's MNIST is of this kind (Li et al. 2020: two digits a client, unequal
-    sizes).
-    """
-    _, labels = np.unique(labels, return_inverse=True)
-    counts = np.bincount(labels)
-    check_sizes(len(labels), clients, classes)
-    if classes > len(counts) or clients * classes < len(counts):
-        raise UsageError(
-            f"shards:classes={classes}: {clients} clients cannot share {len(counts)} labels so; "
-            f"choose classes from {-(-len(counts) // clients)} to {len(counts)}"
-        )
-    holders = _holders(clients * classes, counts, clients)
-    # weights as whole numbers of a large total, so that one function draws every kind of unequal size
-    weights = spread_sizes(1000 * clients, clients, rng, spread)
-    taken = np.zeros((clients, len(counts)), np.int64)
-    held = np.zeros((clients, len(counts)), bool)
-    left = holders.copy()
-    for done in range(clients):
-        # labels that every client still to come must hold, then others in proportion to their open places
-        forced = np.flatnonzero(left == clients - done)
-        free = np.flatnonzero((left > 0) & (left < clients - done))
-        more = classes - len(forced)
-        chosen = rng.choice(free, more, replace=False, p=left[free] / left[free].sum()) if more else free[:0]
-        held[done, forced] = held[done, chosen] = True
-        left -= held[done]
-    held = held[rng.permutation(clients)]
-    for label in range(len(counts)):
-        who = np.flatnonzero(held[:, label])
-        taken[who, label] = 1 + apportion(int(counts[label]) - len(who), weights[who].astype(float))
-    return _deal_counts(labels, taken, rng)
-
-
-def _holders(places: int, counts: np.ndarray, clients: int) -> np.ndarray:
-    """Holders of each label: `places` in all, proportional to `counts` (Sainte-Laguë), from 1 to what can
-    be.
-    """
-    highest = np.minimum(counts, clients)
-    if highest.sum() < places:
-        raise UsageError("shards: too few samples of some labels for so many clients; ask for fewer")
-    holders = np.ones(len(counts), np.int64)
-    queue = [(-count / 3, label) for label, count in enumerate(counts)]
-    heapq.heapify(queue)
-    for _ in range(places - len(counts)):
-        while holders[queue[0][1]] == highest[queue[0][1]]:
-            heapq.heappop(queue)
-        label = queue[0][1]
-        holders[label] += 1
-        heapq.heapreplace(queue, (-counts[label] / (2 * holders[label] + 1), label))
-    return holders
 
 
 def cluster(features: Any, clusters: int, rng: np.random.Generator) -> np.ndarray:
@@ -247,13 +147,15 @@ class PowerLaw(Partitioner):
 class Shards(Partitioner):
     classes: int = Field(2, ge=1)
     spread: float = Field(0.0, ge=0, le=1e3)
+    minimum: int = Field(1, ge=1, alias="min")  # of each label
 
     def deal(self, samples: Samples, clients: int, rng: np.random.Generator) -> np.ndarray:
-        return few_classes(samples.labels, clients, self.classes, rng, self.spread)
+        return few_classes(samples.labels, clients, self.classes, rng, self.spread, self.minimum)
 
     def words(self) -> str:
+        least = f", at least {self.minimum} samples of each" if self.minimum > 1 else ""
         spread = f", sizes spread by {self.spread:g} of their mean" if self.spread else ""
-        return f"{self.classes} labels a client{spread}"
+        return f"{self.classes} labels a client{least}{spread}"
 
 
 PARTITIONERS: dict[str, type[Partitioner]] = {

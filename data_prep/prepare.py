@@ -34,8 +34,9 @@ def dataset(name: str) -> ModuleType:
     """The module of a data set: `Options`, `load(options, source)`, and where it has them
 
     `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
-    `SOURCE_SHA256` (the official download, for a --source left out), `NAMED_SOURCES` (words that stand for
-    another way to get it, each with a function of `stage` that gives the path), and
+    `SOURCE_SHA256` (the official download, or one of the named sources, for a --source left out),
+    `NAMED_SOURCES` (words that stand for another way to get it, each with a function of `stage` that gives
+    the path), and
     `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
     """
     if name not in DATASETS:
@@ -196,14 +197,16 @@ def _local_source(name: str, source: Path | str | None, stage: Stage) -> Path | 
         if source is not None:
             raise UsageError(f"{name} takes no --source; leave it out")
         return None
-    if source is None and official is None:
+    if source is None:
+        source = official
+    if source is None:
         raise UsageError(f"{name} needs --source: {takes}")
     if str(source) in named:
         return named[str(source)](stage)
-    if source is None or "://" in str(source):
+    if "://" in str(source):
         from .download import fetch
 
-        address = str(source or official)
+        address = str(source)
         digest = getattr(module, "SOURCE_SHA256", None) if address == official else None
 
         def report(have: int, total: int | None) -> None:
