@@ -54,6 +54,12 @@ class Options(PrepareOptions):
     min_count: int = Field(
         2, ge=1, description="Rarer tokens of the training tweets are unknown (not with --embeddings)."
     )
+    max_words: int = Field(
+        50_000,
+        ge=1,
+        le=10_000_000,
+        description="At most so many tokens are known, the most frequent ones (not with --embeddings).",
+    )
     embeddings: Path | None = Field(
         None, description="GloVe text file; without it vectors come from training tweets."
     )
@@ -144,19 +150,17 @@ def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
     assert isinstance(pool, TweetPool)
     x, words = pool.arrays["x"], pool.words
     train = assignment.rows(TRAIN)
-    kept = text.training_vocabulary(x[train], len(words), 1 if options.embeddings else options.min_count)
+    size, width = len(words), options.embedding_dimensions
     if options.embeddings:
-        found = text.read_embeddings(options.embeddings, words[2:], options.embedding_dimensions)
-        counts = np.bincount(x.ravel(), minlength=len(words))
-        known = [i for i in range(2, len(words)) if words[i] in found]
-        kept = np.array(sorted(known, key=lambda i: (-counts[i], i)), np.int64)
-        vectors = np.zeros((len(kept) + 2, options.embedding_dimensions), np.float32)
-        for i, word in enumerate(kept, 2):
-            vectors[i] = found[words[word]]
+        found = text.read_embeddings(options.embeddings, words[2:], width)
+        kept = np.array([i for i in text.vocabulary(x, size, 1, size) if words[i] in found], np.int64)
+        vectors = np.stack([np.zeros(width, np.float32)] * 2 + [found[words[i]] for i in kept])
+        x = text.reindex(x, size, kept)
         pool.sources.append({"name": options.embeddings.name, "sha256": sha256(options.embeddings)})
-    x = text.reindex(x, len(words), kept)
-    if not options.embeddings:
-        vectors = text.word_vectors(x[train], len(kept) + 2, options.embedding_dimensions, options.seed)
+    else:
+        kept = text.vocabulary(x[train], size, options.min_count, options.max_words)
+        x = text.reindex(x, size, kept)
+        vectors = text.word_vectors(x[train], len(kept) + 2, width, options.seed)
     pool.arrays["x"] = x
     vocabulary = "\n".join([*text.SPECIAL, *(words[i] for i in kept)])
     pool.shared |= {"embedding": vectors, "vocabulary": np.frombuffer(vocabulary.encode(), np.uint8)}

@@ -57,16 +57,17 @@ class Encoder:
         return np.array(flat, np.int32).reshape(-1, self.limit)
 
 
-def training_vocabulary(x: np.ndarray, size: int, min_count: int) -> np.ndarray:
-    """Indices of the tokens seen at least `min_count` times in `x`, the most frequent first (ties: lower
-    index).
+def vocabulary(x: np.ndarray, size: int, min_count: int, max_words: int) -> np.ndarray:
+    """Indices of the at most `max_words` tokens seen at least `min_count` times in `x`, the most frequent
+    first.
 
-    `x`: int [n, T] indices below `size`, training samples only. Padding and unknown are left out.
+    `x`: int [n, T] indices below `size`. Padding and unknown are left out; of tokens
+    seen equally often the one with the lower index comes first.
     """
     counts = np.bincount(x.ravel(), minlength=size)
     counts[: len(SPECIAL)] = 0
     order = np.argsort(-counts, kind="stable")
-    return order[: int((counts >= max(min_count, 1)).sum())]
+    return order[: min(int((counts >= max(min_count, 1)).sum()), max_words)]
 
 
 def reindex(x: np.ndarray, size: int, kept: np.ndarray) -> np.ndarray:
@@ -81,30 +82,34 @@ def cooccurrence(x: np.ndarray, size: int, window: int = WINDOW, chunk: int = 10
     """Symmetric counts [size, size] of pairs of known tokens at most `window` apart."""
     total = sparse.csr_array((size, size), dtype=np.float64)
     for begin in range(0, len(x), chunk):
-        rows = x[begin : begin + chunk]
-        pairs = []
+        rows = x[begin : begin + chunk].astype(np.int64)
+        pairs = [np.empty(0, np.int64)]
         for distance in range(1, min(window, x.shape[1] - 1) + 1):
             left, right = rows[:, :-distance].ravel(), rows[:, distance:].ravel()
-            real = (left > UNKNOWN) & (right > UNKNOWN)
-            pairs.append(left[real].astype(np.int64) * size + right[real])
-        if not pairs:
-            continue
+            known = (left > UNKNOWN) & (right > UNKNOWN)
+            left, right = left[known], right[known]
+            pairs += [left * size + right, right * size + left]
         keys, counts = np.unique(np.concatenate(pairs), return_counts=True)
-        total = total + sparse.csr_array(
-            (counts.astype(np.float64), (keys // size, keys % size)), (size, size)
-        )
-    return (total + total.T).tocsr()
+        found = (counts.astype(np.float64), (keys // size, keys % size))
+        total = total + sparse.csr_array(found, (size, size))
+    return total
 
 
 def ppmi(counts: sparse.csr_array, smoothing: float = SMOOTHING) -> sparse.csr_array:
-    """max(0, ln(P(w, c) / (P(w) P'(c)))) for every counted pair, P'(c) proportional to count(c)^smoothing."""
-    pairs = counts.tocoo()
-    row_sums = np.asarray(counts.sum(axis=1)).ravel()
-    contexts = np.asarray(counts.sum(axis=0)).ravel() ** smoothing
-    row, column = pairs.row, pairs.col
-    values = np.log(pairs.data * contexts.sum() / (row_sums[row] * contexts[column]))
-    positive = values > 0
-    return sparse.csr_array((values[positive], (row[positive], column[positive])), counts.shape)
+    """max(0, ln(P(w, c) / (P(w) P'(c)))) for every counted pair, P'(c) proportional to count(c)^smoothing.
+
+    `counts` is used up: at the size of all tweets a copy would be the largest array there is.
+    """
+    sums = counts.sum(axis=1)  # of rows, and by symmetry of columns
+    contexts = sums**smoothing
+    values = counts.data
+    values *= contexts.sum()
+    values /= np.repeat(sums, np.diff(counts.indptr))
+    values /= contexts[counts.indices]
+    np.log(values, out=values)
+    np.maximum(values, 0.0, out=values)
+    counts.eliminate_zeros()
+    return counts
 
 
 def word_vectors(x: np.ndarray, size: int, dimensions: int, seed: int) -> np.ndarray:

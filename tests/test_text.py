@@ -57,8 +57,9 @@ def test_encoder_pads_at_the_end() -> None:
 def test_vocabulary_comes_from_training_samples_only() -> None:
     encoder = text.Encoder(limit=4)
     x = encoder.encode(["day good good", "day ok", "secret secret secret"])
-    kept = text.training_vocabulary(x[:2], len(encoder.words), min_count=2)
+    kept = text.vocabulary(x[:2], len(encoder.words), min_count=2, max_words=9)
     assert [encoder.words[i] for i in kept] == ["day", "good"]
+    assert text.vocabulary(x[:2], len(encoder.words), 1, 1).tolist() == kept[:1].tolist()
     assert text.reindex(x, len(encoder.words), kept).tolist() == [[2, 3, 3, 0], [2, 1, 0, 0], [1, 1, 1, 0]]
 
 
