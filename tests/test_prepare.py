@@ -44,7 +44,8 @@ def test_digits_are_all_there_once(tmp_path: Path) -> None:
     x = np.concatenate([part.arrays["x"].numpy() for part in parts])
     y = np.concatenate([part.arrays["y"].numpy() for part in parts])
     assert x.dtype == np.float32 and x.min() == 0 and x.max() == 1
-    pixels, digits = map(np.asarray, load_digits(return_X_y=True))
+    bunch = load_digits()
+    pixels, digits = bunch["data"], bunch["target"]
     expected = Counter((row.tobytes(), int(digit)) for row, digit in zip(pixels, digits, strict=True))
     assert Counter((row.tobytes(), int(d)) for row, d in zip(np.float64(x * 16), y, strict=True)) == expected
     assert shards.num_clients == 20 and shards.manifest.partition == "dirichlet:alpha=0.3"
@@ -169,6 +170,8 @@ def test_a_source_is_found_again_without_it(words: types.ModuleType, tmp_path: P
     assert main([str(source) if word == "FILE" else word for word in typed]) == 0
     folder = find_or_prepare("words", {"seed": 5}, out)
     assert find_or_prepare("words", {"seed": 5}, out, source) == folder
+    with pytest.raises(SelfflError, match="first run: .*--seed 6"):
+        find_or_prepare("words", {"seed": 6}, out)
     (tmp_path / "b.txt").write_text("abcabcabc\n")
     second = find_or_prepare("words", {"seed": 5}, out, str(tmp_path / "b.txt"))
     assert second != folder

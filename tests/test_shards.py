@@ -221,6 +221,23 @@ def test_force_replaces_and_without_it_the_first_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
+def test_the_old_folder_comes_back_when_the_new_one_cannot_be_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, rename = hash_of(tmp_path / "toy"), Path.rename
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.name.endswith(".tmp") and not path.name.endswith(".old.tmp"):
+            raise OSError(5, "Input/output error", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        write_shards(tmp_path / "toy", data(seed=1), force=True)
+    assert Shards.open(tmp_path / "toy").hash == reference
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
 def test_a_folder_that_is_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "thesis.tex").write_text("years of work")
