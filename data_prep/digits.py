@@ -17,7 +17,7 @@ CITATION = (
 
 class Options(PrepareOptions):
     clients: int | None = Field(20, ge=1, le=10_000_000, description="Number of clients.")
-    partition: str = Field("dirichlet:alpha=0.3", description=PARTITION_HELP)
+    partition: str = Field("dirichlet:alpha=1", description=PARTITION_HELP)
 
 
 def load(options: Options, source: Path | None) -> Pool:

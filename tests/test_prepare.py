@@ -48,7 +48,7 @@ def test_digits_are_all_there_once(tmp_path: Path) -> None:
     pixels, digits = bunch["data"], bunch["target"]
     expected = Counter((row.tobytes(), int(digit)) for row, digit in zip(pixels, digits, strict=True))
     assert Counter((row.tobytes(), int(d)) for row, d in zip(np.float64(x * 16), y, strict=True)) == expected
-    assert shards.num_clients == 20 and shards.manifest.partition == "dirichlet:alpha=0.3"
+    assert shards.num_clients == 20 and shards.manifest.partition == "dirichlet:alpha=1.0"
     assert shards.manifest.classes == [str(digit) for digit in range(10)]
     assert sum(vars(shards.manifest.samples).values()) == 1797
     assert min(part.sizes.min() for part in parts) >= 1
