@@ -90,14 +90,18 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second process; the lock of a dead process is gone with it."""
+        """Hold the folder against a second process; the lock of a dead process is gone with it.
+
+        A POSIX lock, which forked workers do not inherit: after a kill they may live on for the rest of a round, and
+        must not keep the folder from the next process.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         name = self.path / LOCK
         handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # which of the two depends on the system
                 owner = os.read(handle, 32).decode(errors="replace").strip() or "?"
                 raise SelfflError(f"{self.path}: process {owner} works on this run; wait for it or stop it") from None
             os.ftruncate(handle, 0)
