@@ -11,7 +11,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from .plan import PlannedRun
-from .runs import RunFolder
+from .runs import CHECKPOINT, RunFolder
+from .runs.checkpoint import Checkpoints
 from .training import Controls, Keep, Stopped, Training
 
 
@@ -85,6 +86,8 @@ def execute(
                 except Stopped:
                     outcome.stopped = True
                     break
+            if skipped:
+                Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
             display.end(run, result, skipped)
             (outcome.done if result["status"] == "finished" else outcome.diverged).append(folder)
     return outcome

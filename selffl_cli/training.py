@@ -118,7 +118,10 @@ class Training:
             if self.folder.result is not None:  # another process finished it in the meantime
                 return self.folder.result
             self._begin()
-            return run_ranks(self.controls.workers, self._rank)
+            result = run_ranks(self.controls.workers, self._rank)
+        if result is None:
+            raise Stopped
+        return result
 
     def _begin(self) -> None:
         """Take up the newest checkpoint, or start anew; metrics are cut back to what it covers."""
@@ -133,8 +136,8 @@ class Training:
         self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers))
 
     @torch.no_grad()
-    def _rank(self, collective: Collective) -> dict[str, Any]:
-        """The program of every rank."""
+    def _rank(self, collective: Collective) -> dict[str, Any] | None:
+        """The program of every rank: rank 0's is the run's result, None when it was asked to stop before its end."""
         torch.set_num_threads(1)
         train, master = self.config.train, collective.rank == 0
         metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
@@ -169,7 +172,7 @@ class Training:
                 # also the fence between rounds: nobody writes client rows while rank 0 saves them
                 command = int(collective.broadcast(torch.tensor(command)))
                 if command == STOP:
-                    raise Stopped
+                    return None
                 if lost is not None:
                     break
         finally:
