@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class Axis(str, Enum):
+class Axis(StrEnum):
     """What curves are drawn over."""
 
     rounds = "rounds"
@@ -24,19 +24,24 @@ DEFAULT_AXES = [Axis.rounds, Axis.gradients, Axis.bytes]
 
 def report(
     experiment: Annotated[
-        str, typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT", show_default=False)
+        str,
+        typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT", show_default=False),
     ],
     runs: Annotated[Path, typer.Option("--runs", "-r", help="Where the run folders are.")] = Path("runs"),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write; in a folder of the experiment's name.")] = Path(
-        "results"
-    ),
-    x: Annotated[list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")] = DEFAULT_AXES,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")] = False,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where to write; in a folder of the experiment's name.")
+    ] = Path("results"),
+    x: Annotated[
+        list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")
+    ] = DEFAULT_AXES,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")
+    ] = False,
 ) -> None:
     """Turn an experiment's runs into tables, curves and judged claims.
 
-    Reads RUNS/EXPERIMENT and writes OUT/EXPERIMENT: a page (README.md) with the claims ledger, tables in Markdown,
-    LaTeX and CSV, and pictures in PNG and SVG. The same runs give the same bytes.
+    Reads RUNS/EXPERIMENT and writes OUT/EXPERIMENT: a page (README.md) with the claims ledger, tables in
+    Markdown, LaTeX and CSV, and pictures in PNG and SVG. The same runs give the same bytes.
     """
     from rich.console import Console
 
@@ -54,7 +59,11 @@ def report(
         from ..report.console import print_report
 
         made = build(
-            loaded, runs, out, [axis.value for axis in dict.fromkeys(x)], shlex.join(command),
+            loaded,
+            runs,
+            out,
+            [axis.value for axis in dict.fromkeys(x)],
+            shlex.join(command),
             lambda text: status.update(f"{text} …"),
         )
     print_report(made, console)

@@ -49,7 +49,7 @@ def judge(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Judgem
 
 
 def read(interval: Interval, relation: Relation, margin: float = 0.0) -> Verdict:
-    """The verdict of an interval of left - right: wholly on the claim's side, wholly on the other, or neither."""
+    """What an interval of left - right says: wholly on the claim's side, wholly on the other, or neither."""
     if interval.withheld:
         return "undecided"
     low, high = interval.low, interval.high

@@ -54,10 +54,10 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Int
 
 
 def boundary_p(values: Sequence[float] | np.ndarray, boundary: float) -> float:
-    """Two-sided p-value of "the mean of `values` is `boundary`" (one-sample t; for differences, the paired t test).
+    """Two-sided p-value of "the mean of `values` is `boundary`" (one-sample t; of differences, paired t).
 
-    It is the smallest alpha whose (1 - alpha) t interval excludes the boundary. 1 for fewer than two values; without
-    any spread 0, or 1 when the mean is the boundary itself.
+    It is the smallest alpha whose (1 - alpha) t interval excludes the boundary. 1 for fewer than two values;
+    without any spread 0, or 1 when the mean is the boundary itself.
     """
     interval = t_interval(values)
     distance = abs(interval.mean - boundary)
@@ -72,9 +72,9 @@ def boundary_p(values: Sequence[float] | np.ndarray, boundary: float) -> float:
 def holm_alphas(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
     """The level at which Holm's step-down procedure (Holm 1979) tests each hypothesis, in the order given.
 
-    The k-th smallest of m p-values is tested at alpha/(m - k + 1). At the first one that is not rejected the procedure
-    stops: the rest are held to that same level, which none of them reaches. So hypothesis i is rejected exactly when
-    p_i < alphas[i], that is, when its (1 - alphas[i]) interval excludes the boundary.
+    The k-th smallest of m p-values is tested at alpha/(m - k + 1). At the first one that is not rejected the
+    procedure stops: the rest are held to that same level, which none of them reaches. So hypothesis i is
+    rejected exactly when p_i < alphas[i], that is, when its (1 - alphas[i]) interval excludes the boundary.
     """
     m = len(p_values)
     alphas = [alpha] * m

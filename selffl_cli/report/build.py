@@ -31,7 +31,11 @@ class Report:
 
 
 def build(
-    experiment: Experiment, runs: Path, out: Path, axes: Sequence[X], command: str,
+    experiment: Experiment,
+    runs: Path,
+    out: Path,
+    axes: Sequence[X],
+    command: str,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Read the runs, judge the claims, then write OUT/EXPERIMENT; an error leaves the disk as it was."""
@@ -54,7 +58,7 @@ def build(
     if entries:
         claims_frame(entries).to_csv(folder / "claims.csv", index=False, lineterminator="\n")
     extras = [extra(results, folder) for extra in EXTRAS]
-    text = page(results, entries, made, pictures, extras, command)
+    text = page(results, both, entries, made, pictures, extras, command)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return Report(results, both, entries, made, folder)
 
@@ -70,7 +74,9 @@ def _draw(
         pictures.append(curves(results, folder, axis))
     say("drawing diagnostics")
     pictures += [
-        heat_map(results, rounds, folder), worst_tenth(results, rounds, folder), gains(results, folder),
+        heat_map(results, rounds, folder),
+        worst_tenth(results, rounds, folder),
+        gains(results, folder),
         uncertainty(results, folder),
     ]
     return [name for name in pictures if name]

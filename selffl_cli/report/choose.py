@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Experiment, apply_setting, train_config
-from ..errors import SelfflError
+from ..config import Experiment, TrainConfig, apply_setting, train_config
+from ..errors import SelfflError, UsageError
 from ..runs import RunFolder
 
 # The label of the runs that make an experiment's shared start; they are nobody's result.
@@ -17,13 +17,15 @@ WARM_START = "warm-start"
 def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:
     """One folder for each (label, setting, seed), and remarks for the page.
 
-    Among several (options were changed between them): one made with the experiment's options as they stand now,
-    and among those the last one started.
+    Among several (options were changed between them): one made with the experiment's options as they stand
+    now, and among those the last one started.
     """
     places: dict[tuple[str, str, int], list[RunFolder]] = defaultdict(list)
     for folder in folders:
         record = folder.record
-        places[record["label"], str(sorted(record.get("setting", {}).items())), int(record["seed"])].append(folder)
+        places[record["label"], str(sorted(record.get("setting", {}).items())), int(record["seed"])].append(
+            folder
+        )
     chosen: list[RunFolder] = []
     remarks: list[str] = []
     other: list[str] = []
@@ -36,24 +38,35 @@ def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFo
         if len(rivals) > 1:
             why = "made with the experiment's present options" if current else "started last"
             left = ", ".join(f"`{f.path.name}`" for f in rivals if f is not best)
-            remarks.append(f"Of {len(rivals)} runs of one method and seed, `{best.path.name}` ({why}) is shown; not {left}.")
+            remarks.append(
+                f"Of {len(rivals)} runs of one method and seed, `{best.path.name}` ({why}) is shown; not "
+                f"{left}."
+            )
     if other:
-        names = ", ".join(f"`{name}`" for name in other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
+        names = ", ".join(f"`{name}`" for name in other[:3]) + (
+            f" and {len(other) - 3} more" if len(other) > 3 else ""
+        )
         remarks.append(f"Made with other options than the experiment's TOML states now: {names}.")
     return chosen, remarks
 
 
 def matches(experiment: Experiment, record: Mapping[str, Any]) -> bool:
-    """Whether a run's record agrees with every option that the experiment states for its label, setting and seed."""
+    """Whether a run's record agrees with every option that the experiment states for its label."""
     label = record["label"]
-    if label not in experiment.methods or int(record["seed"]) not in experiment.seeds:
+    if label not in experiment.methods:
         return False
-    at = apply_setting(experiment, record.get("setting", {}))
-    method = at.methods[label]
-    train = train_config(at.train, method.get("train", {}), label).model_dump(exclude_none=True)
+    try:
+        at = apply_setting(experiment, record.get("setting", {}))
+        train = train_config(at.train, at.methods[label].get("train", {}), label)
+        recorded = train_config(
+            TrainConfig(), record["train"], label
+        )  # keys younger than the run: their default
+    except UsageError:  # the record speaks of what is no longer known
+        return False
+    method = {key: value for key, value in at.methods[label].items() if key not in ("method", "train")}
     return (
-        train == {key: value for key, value in record["train"].items() if value is not None}
-        and _agrees({k: v for k, v in method.items() if k not in ("method", "train")}, record["method"])
+        train == recorded
+        and _agrees(method, record["method"])
         and _agrees(at.data, {**record["data"], **record["data"].get("arguments", {})})
         and _agrees(at.model, record["model"])
     )
@@ -77,6 +90,7 @@ def refuse_mixed(folders: list[RunFolder]) -> None:
             known, other = first.setdefault(place, (value, folder))
             if known != value:
                 raise SelfflError(
-                    f"runs from different {what} cannot stand in one table: {other.path.name} and {folder.path.name} "
-                    f"(seed {place[1]}); {remedy}, or move one set out of {folder.path.parent}"
+                    f"runs from different {what} cannot stand in one table: {other.path.name} and "
+                    f"{folder.path.name} (seed {place[1]}); {remedy}, or move one set out of "
+                    f"{folder.path.parent}"
                 )

@@ -34,7 +34,8 @@ class Entry:
         mean = results.show(interval.mean, self.what, "+")
         if interval.withheld:
             return mean
-        return f"{mean} [{results.show(interval.low, self.what, '+')}, {results.show(interval.high, self.what, '+')}]"
+        low, high = (results.show(end, self.what, "+") for end in (interval.low, interval.high))
+        return f"{mean} [{low}, {high}]"
 
     def sides(self, results: Results) -> str:
         return f"{results.show(self.left, self.what)} vs {results.show(self.right, self.what)}"
@@ -56,14 +57,16 @@ class _Side:
 
 
 def ledger(results: Results, both: Summaries) -> list[Entry]:
-    """Judge every claim of the experiment. UsageError for one that names a method, setting or figure without runs."""
+    """Judge every claim of the experiment; UsageError for one that names what has no runs."""
     claims = results.experiment.claims
     compared = [_compare(claim, results, both) for claim in claims]
     verdicts = judge([comparison for _, _, comparison in compared])
     entries = []
     for claim, (what, pairs, _), judgement in zip(claims, compared, verdicts, strict=True):
         judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
-        entries.append(Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index)))
+        entries.append(
+            Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index))
+        )
     return entries
 
 
@@ -88,7 +91,9 @@ def _compare(claim: Claim, results: Results, both: Summaries) -> tuple[str, pd.D
     sides = [_parse(claim, operand, results) for operand in (claim.left, claim.right)]
     whats = [side.what for side in sides if side.label]
     if not whats:
-        raise UsageError(f"claim '{claim.id}' compares two numbers; name a method on one side (LABEL:part.model.metric)")
+        raise UsageError(
+            f"claim '{claim.id}' compares two numbers; name a method on one side (LABEL:part.model.metric)"
+        )
     setting = _setting(claim, results)
     left, right = (_values(claim, side, setting, results, both[claim.at]) for side in sides)
     if left is None or right is None:  # a number stands for itself in every seed of the other side
@@ -125,14 +130,21 @@ def _setting(claim: Claim, results: Results) -> str:
     for key in claim.where:
         known = {key for setting in results.settings.values() for key in setting}
         if key not in known:
-            raise UsageError(f"claim '{claim.id}': where names '{key}', which is not swept{nearest(key, known)}")
+            raise UsageError(
+                f"claim '{claim.id}': where names '{key}', which is not swept{nearest(key, known)}"
+            )
     found = [n for n, s in results.settings.items() if all(s.get(k) == v for k, v in claim.where.items())]
     if len(found) == 1:
         return found[0]
     picked = ", ".join(f"{key} = {value}" for key, value in claim.where.items()) or "no setting"
     if not found:
-        raise UsageError(f"claim '{claim.id}': no runs with {picked}; make them with: {_train(results, claim)}")
-    raise UsageError(f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name one")
+        raise UsageError(
+            f"claim '{claim.id}': no runs with {picked}; make them with: {_train(results, claim)}"
+        )
+    raise UsageError(
+        f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name "
+        "one"
+    )
 
 
 def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: Any) -> pd.Series | None:
@@ -142,13 +154,15 @@ def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: 
     if not runs:
         place = f" with {setting}" if setting else ""
         raise UsageError(
-            f"claim '{claim.id}' names '{side.label}', which has no finished run{place}; "
-            f"make it with: {_train(results, claim, side.label)}"
+            f"claim '{claim.id}' names '{side.label}', which has no finished run{place}; make it with: "
+            f"{_train(results, claim, side.label)}"
         )
     values = summary.seeds(setting, side.label, side.what)
     if values.empty and not all(run.diverged for run in runs):
         known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]
-        raise UsageError(f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}")
+        raise UsageError(
+            f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}"
+        )
     return values
 
 
@@ -158,7 +172,9 @@ def _train(results: Results, claim: Claim, label: str = "") -> str:
 
 def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
     labels = {str(operand).rpartition(":")[0] for operand in (claim.left, claim.right)}
-    gone = sorted({r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting})
+    gone = sorted(
+        {r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting}
+    )
     if not gone:
         return judgement
     note = "; ".join(filter(None, [judgement.note, f"seeds of {', '.join(gone)} diverged"]))
@@ -170,13 +186,28 @@ def claims_frame(entries: list[Entry]) -> pd.DataFrame:
     rows = []
     for entry in entries:
         claim, interval = entry.claim, entry.judgement.interval
-        rows.append({
-            "id": claim.id, "verdict": entry.judgement.verdict, "note": entry.judgement.note, "claim": claim.text,
-            "source": claim.source, "paper": claim.paper, "left": claim.left, "relation": claim.relation,
-            "right": claim.right, "margin": claim.margin, "equal": claim.at, "required": claim.required,
-            "left_mean": entry.left, "right_mean": entry.right, "seeds": len(entry.seeds),
-            "difference": interval.mean if interval else None, "low": interval.low if interval else None,
-            "high": interval.high if interval else None, "level": interval.level if interval else None,
-            "p": entry.judgement.p,
-        })
+        rows.append(
+            {
+                "id": claim.id,
+                "verdict": entry.judgement.verdict,
+                "note": entry.judgement.note,
+                "claim": claim.text,
+                "source": claim.source,
+                "paper": claim.paper,
+                "left": claim.left,
+                "relation": claim.relation,
+                "right": claim.right,
+                "margin": claim.margin,
+                "equal": claim.at,
+                "required": claim.required,
+                "left_mean": entry.left,
+                "right_mean": entry.right,
+                "seeds": len(entry.seeds),
+                "difference": interval.mean if interval else None,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "level": interval.level if interval else None,
+                "p": entry.judgement.p,
+            }
+        )
     return pd.DataFrame(rows)

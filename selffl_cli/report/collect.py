@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from ..errors import SelfflError
 from ..runs import RunFolder, find_runs
 from .choose import WARM_START, choose, refuse_mixed
 
-SHARES = ("accuracy", "client_mean", "worst_tenth", "p10", "std")  # shown in per cent when the task is classification
+SHARES = (
+    "accuracy",
+    "client_mean",
+    "worst_tenth",
+    "p10",
+    "std",
+)  # shown in per cent when the task is classification
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,10 @@ class Run:
 class Results:
     """The chosen runs of one experiment.
 
-    points: one row a recorded figure: label, setting, seed, round, gradients, bytes, seconds (cumulative), what, value.
-    `what` is "part.model.metric" ("test.personal.accuracy") or "method.scalar" ("method.s0"); accuracies are shares.
-    spread: one row a round of a run: label, setting, seed, round and quantiles over its participants.
+    points: one row a recorded figure: label, setting, seed, round, gradients, bytes, seconds (cumulative),
+    what, value. `what` is "part.model.metric" ("test.personal.accuracy") or "method.scalar" ("method.s0");
+    accuracies are shares. spread: one row a round of a run: label, setting, seed, round and quantiles over
+    its participants.
     """
 
     experiment: Experiment
@@ -51,7 +59,7 @@ class Results:
     spread: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def metric(self) -> str:
         """The main metric: "accuracy", or "squared_error" where the truth is a vector."""
         return "squared_error" if self.points["what"].str.endswith(".squared_error").any() else "accuracy"
@@ -70,8 +78,13 @@ class Results:
         text = f"{100 * value:{sign}.1f}" if self.percent(what) else f"{value:{sign}.3g}"
         return text.replace("-", sign) if not text.strip("+-0.") else text  # no "-0.0"
 
-    def unit(self, what: str) -> str:
-        return "%" if self.percent(what) else ""
+    def show_half(self, half: float, mean: float, what: str) -> str:
+        """A half-width with as many decimals as its mean; one digit when that would leave none."""
+        if self.percent(what):
+            return f"{100 * half:.1f}"
+        decimals = 2 - math.floor(math.log10(abs(mean))) if mean else 2
+        rounded = f"{half:.{max(decimals, 0)}f}"
+        return rounded if rounded.strip("0.") or half == 0 else f"{half:.1g}"
 
     def clients(self, run: Run) -> pd.DataFrame:
         """The final figures of each client of a run (clients.parquet)."""
@@ -91,24 +104,27 @@ def collect(experiment: Experiment, root: Path) -> Results:
     notes = [f"Not finished, so left out: `{folder.path.name}`." for folder in folders if folder not in done]
     if not done:
         raise SelfflError(
-            f"none of the {len(folders)} runs in {root / experiment.name} is finished; "
-            f"go on with: selffl train {experiment.name}"
+            f"none of the {len(folders)} runs in {root / experiment.name} is finished; go on with: selffl "
+            f"train {experiment.name}"
         )
     chosen, remarks = choose(experiment, done)
     refuse_mixed(chosen)
     names = _setting_names([folder.record.get("setting", {}) for folder in chosen], experiment)
     runs = [
-        Run(f.record["label"], names[_frozen(f.record.get("setting", {}))], int(f.record["seed"]), f, ends[f.path] or {})
+        Run(
+            f.record["label"],
+            names[_frozen(f.record.get("setting", {}))],
+            int(f.record["seed"]),
+            f,
+            ends[f.path] or {},
+        )
         for f in chosen
     ]
     labels = sorted({run.label for run in runs}, key=lambda label: _position(list(experiment.methods), label))
-    settings = {
-        name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)
-    }
+    settings = {name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)}
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
-    points = pd.concat([_points(run) for run in runs], ignore_index=True)
-    spread = pd.concat([_spread(run) for run in runs], ignore_index=True)
+    points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
     for run in runs:
         if run.diverged:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
@@ -129,24 +145,36 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(item) for item in value) if isinstance(value, list) else value
 
 
+def short_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _position(order: list[Any], item: Any) -> tuple[int, str]:
     return (order.index(item) if item in order else len(order), str(item))
 
 
-def _setting_names(settings: list[dict[str, Any]], experiment: Experiment) -> dict[tuple[tuple[str, Any], ...], str]:
-    """Each setting's short name ("clients=5, s0=0.1"), in the order of the sweep; the last part of a key serves
-    when it is no other key's."""
-    keys = sorted({key for setting in settings for key in setting}, key=lambda k: _position(list(experiment.sweep), k))
+def _setting_names(
+    settings: list[dict[str, Any]], experiment: Experiment
+) -> dict[tuple[tuple[str, Any], ...], str]:
+    """Each setting's short name ("clients=5, s0=0.1"), in the order of the sweep; the last part of a key
+    serves when it is no other key's."""
+    keys = sorted(
+        {key for setting in settings for key in setting}, key=lambda k: _position(list(experiment.sweep), k)
+    )
     last = [key.rpartition(".")[2] for key in keys]
     short = {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
     unique = {_frozen(setting): setting for setting in settings}
 
     def place(frozen: tuple[tuple[str, Any], ...]) -> list[tuple[int, str]]:
-        return [_position([_plain(v) for v in experiment.sweep.get(key, [])], _plain(unique[frozen].get(key)))
-                for key in keys]
+        return [
+            _position([_plain(v) for v in experiment.sweep.get(key, [])], _plain(unique[frozen].get(key)))
+            for key in keys
+        ]
 
     return {
-        frozen: ", ".join(f"{short[key]}={unique[frozen][key]}" for key in keys if key in unique[frozen])
+        frozen: ", ".join(
+            f"{short[key]}={short_text(unique[frozen][key])}" for key in keys if key in unique[frozen]
+        )
         for frozen in sorted(unique, key=place)
     }
 
@@ -157,13 +185,21 @@ def _numbers(items: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
             yield key, float(value)
 
 
-def _points(run: Run) -> pd.DataFrame:
-    rows = []
-    for line in run.folder.metrics():
+def _read(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    lines = run.folder.metrics()
+    place = {"label": run.label, "setting": run.setting, "seed": run.seed}
+    return _points(lines).assign(**place), _spread(lines).assign(**place)
+
+
+def _points(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    rows: list[tuple[Any, ...]] = []
+    for line in lines:
         time = line.get("time", {})
         at = (
-            int(line["round"]), float(line.get("gradients", 0)),
-            float(line.get("bytes_up", 0) + line.get("bytes_down", 0)), float(time.get("seconds", math.nan)),
+            int(line["round"]),
+            float(line.get("gradients", 0)),
+            float(line.get("bytes_up", 0) + line.get("bytes_down", 0)),
+            float(time.get("seconds", math.nan)),
         )
         for part, models in line.get("eval", {}).items():
             for model, figures in models.items():
@@ -171,19 +207,17 @@ def _points(run: Run) -> pd.DataFrame:
         rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("method", {}))]
         if line.get("clients"):
             rows.append((*at, "method.steps", float(line["steps"]) / float(line["clients"])))
-    frame = pd.DataFrame(rows, columns=["round", "gradients", "bytes", "seconds", "what", "value"])
-    return frame.assign(label=run.label, setting=run.setting, seed=run.seed)
+    return pd.DataFrame(rows, columns=["round", "gradients", "bytes", "seconds", "what", "value"])
 
 
-def _spread(run: Run) -> pd.DataFrame:
+def _spread(lines: list[dict[str, Any]]) -> pd.DataFrame:
     """Quantiles (10, 50, 90 %) over the participants of each round, of every per-client figure."""
-    rows = []
-    for line in run.folder.metrics():
+    rows: list[tuple[Any, ...]] = []
+    for line in lines:
         for name, values in line.get("per_client", {}).items():
             if name == "client":
                 continue
             known = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
             if known.size:
-                rows.append((int(line["round"]), name, *np.quantile(known, [0.1, 0.5, 0.9]), known.mean()))
-    frame = pd.DataFrame(rows, columns=["round", "name", "low", "median", "high", "mean"])
-    return frame.assign(label=run.label, setting=run.setting, seed=run.seed)
+                rows.append((int(line["round"]), name, *np.quantile(known, [0.1, 0.5, 0.9])))
+    return pd.DataFrame(rows, columns=["round", "name", "low", "median", "high"])

@@ -15,34 +15,43 @@ Mark = Literal["best", "tied", ""]
 _COLUMN = {"rounds": "round", "gradients": "gradients"}
 
 
+_RUN = ["label", "setting", "seed"]
+
+
 def limits(results: Results, at: At) -> pd.Series:
     """The largest round (or gradient count) that every finished run of a (setting, seed) reached.
 
-    A method that takes no gradients at all (a formula) has nothing to be equalised and does not lower the limit.
+    A closed form has nothing to be equalised: a method that takes no local steps does not lower the limit.
     """
-    column = _COLUMN[at]
-    done = {(run.label, run.setting, run.seed) for run in results.finished}
-    reached = results.points.groupby(["label", "setting", "seed"])[["round", "gradients"]].max()
-    reached = reached[[key in done for key in reached.index]]
-    reached = reached[reached["gradients"] > 0] if (reached["gradients"] > 0).any() else reached
-    return reached.groupby(level=["setting", "seed"])[column].min()
+    points = _finished(results)
+    trained = points[~_closed_form(points)]
+    reached = (points if trained.empty else trained).groupby(_RUN)[_COLUMN[at]].max()
+    return reached.groupby(level=["setting", "seed"]).min()
 
 
 def at_equal(results: Results, at: At) -> pd.DataFrame:
-    """Each finished run's figures by the last record at or before the limit: label, setting, seed, what, value, round.
+    """Each finished run's figures by the last record at or before the limit: label, setting, seed, what,
+    value, round.
 
-    Methods without gradients show their last figures. A figure that was not recorded up to the limit is absent.
+    Closed forms show their last figures. A figure that was not recorded up to the limit is absent.
     """
-    points = results.points
-    done = {(run.label, run.setting, run.seed) for run in results.finished}
-    keys = pd.MultiIndex.from_frame(points[["label", "setting", "seed"]])
-    points = points[keys.isin(done)] if done else points.iloc[:0]
-    limit = limits(results, at).rename("limit").reset_index()
-    points = points.merge(limit, on=["setting", "seed"], how="left")
-    free = points.groupby(["label", "setting", "seed"])["gradients"].transform("max") == 0
-    points = points[free | ~(points[_COLUMN[at]] > points["limit"])]
-    last = points.sort_values("round", kind="stable").groupby(["label", "setting", "seed", "what"], as_index=False)
+    points = _finished(results).merge(
+        limits(results, at).rename("limit").reset_index(), on=["setting", "seed"], how="left"
+    )
+    points = points[_closed_form(points) | ~(points[_COLUMN[at]] > points["limit"])]
+    last = points.sort_values("round", kind="stable").groupby([*_RUN, "what"], as_index=False)
     return last[["value", "round", "gradients"]].last()
+
+
+def _finished(results: Results) -> pd.DataFrame:
+    done = [(run.label, run.setting, run.seed) for run in results.finished]
+    return results.points[pd.MultiIndex.from_frame(results.points[_RUN]).isin(done)]
+
+
+def _closed_form(points: pd.DataFrame) -> pd.Series:
+    """Whether each row is of a run that took no local step in any round."""
+    steps = points["value"].where(points["what"] == "method.steps", 0.0)
+    return steps.groupby([points[name] for name in _RUN]).transform("max") == 0
 
 
 class Summary:
@@ -57,6 +66,10 @@ class Summary:
             for key, rows in values.groupby(["setting", "what", "label"])
         }
         self.whats = set(values["what"])
+        read = values[values["what"].str.startswith("test.")].drop_duplicates(_RUN)
+        self.at_start = int(
+            (read["round"] == 0).sum()
+        )  # runs with no evaluation between the start and the limit
 
     def seeds(self, setting: str, label: str, what: str) -> pd.Series:
         """Values by seed; empty when the figure was never recorded."""
@@ -67,8 +80,9 @@ class Summary:
         return t_interval(values.to_numpy()) if len(values) else None
 
     def marks(self, setting: str, what: str) -> dict[str, Mark]:
-        """"best" for the one method whose paired difference to every other excludes 0 (95 % t intervals over common
-        seeds); "tied" for the method of best mean and those it cannot be told from. None with fewer than two seeds."""
+        """ "best" for the one method whose paired difference to every other excludes 0 (95 % t intervals over
+        common seeds); "tied" for the method of best mean and those it cannot be told from. None with fewer
+        than two seeds."""
         higher = higher_is_better(self.results, what)
         means = {
             label: float(self.seeds(setting, label, what).mean())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -9,7 +11,7 @@ from rich.table import Table as RichTable
 from .build import Report
 from .claims import Entry
 from .collect import Results
-from .tables import Cell, Column, Table, figures, metric_name
+from .tables import Cell, Column, cell, figures, metric_name
 
 _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 
@@ -17,9 +19,12 @@ _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 def print_report(report: Report, console: Console) -> None:
     if report.entries:
         console.print(ledger_table(report.results, report.entries))
-    console.print(main_table(report))
+    for table in main_tables(report):
+        console.print(table)
     console.print(
-        "† cannot be told from the best mean; bold: better than every other (95 %)", style="dim", highlight=False
+        "* better than every other (paired 95 % intervals); † cannot be told from the best mean",
+        style="dim",
+        highlight=False,
     )
     for note in report.results.notes:
         console.print("note: " + escape(note.replace("`", "")), style="yellow", highlight=False)
@@ -28,7 +33,7 @@ def print_report(report: Report, console: Console) -> None:
 def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
     table = RichTable(title="Claims", title_justify="left", show_lines=True, expand=False)
     table.add_column("verdict", max_width=13)
-    table.add_column("claim", ratio=1, min_width=18)
+    table.add_column("claim", ratio=1, min_width=18, overflow="fold")
     table.add_column("paper", max_width=9)
     table.add_column("ours", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", max_width=16)
@@ -40,37 +45,69 @@ def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
         if judgement.note:
             verdict += f"\n[dim]{escape(judgement.note)}[/]"
         mean, _, rest = entry.effect(results).partition(" ")
-        effect = mean + (f"\n{escape(rest)}" if rest else "") + (f"\n[dim]at {entry.level}[/]" if entry.level else "")
+        effect = (
+            mean
+            + (f"\n{escape(rest)}" if rest else "")
+            + (f"\n[dim]at {entry.level}[/]" if entry.level else "")
+        )
         left, _, right = entry.sides(results).partition(" vs ")
         table.add_row(
-            verdict, f"[bold]{escape(claim.id)}[/] {escape(claim.text)}", escape(claim.paper) or "–",
-            f"{left}\nvs {right}", effect,
+            verdict,
+            f"[bold]{escape(claim.id)}[/] {escape(claim.text)}",
+            escape(claim.paper) or "–",
+            f"{left}\nvs {right}",
+            effect,
         )
     return table
 
 
-def main_table(report: Report) -> RichTable:
-    """Test figures per method: personal at equal rounds and gradients, global, and the worst tenth."""
-    metric = report.results.metric
+def main_tables(report: Report) -> list[RichTable]:
+    """Test figures a method: personal at equal rounds and gradients, global, and the worst tenth.
+
+    For a sweep the main figure alone, a column a setting.
+    """
+    results, both = report.results, report.both
+    what = f"test.personal.{results.metric}"
+    if len(results.settings) > 1:
+        settings = list(results.settings)
+        return [_swept(report, what, settings[i : i + 3]) for i in range(0, len(settings), 3)]
     columns = [
-        Column("personal\nat equal\nrounds", f"test.personal.{metric}", "rounds"),
-        Column("personal\nat equal\ngradients", f"test.personal.{metric}", "gradients"),
-        Column("global\nat equal\nrounds", f"test.global.{metric}", "rounds"),
-        Column("worst tenth\npersonal\neq. rounds", "test.personal.worst_tenth", "rounds"),
+        Column("personal\nat equal\nrounds", what, "rounds"),
+        Column("personal\nat equal\ngradients", what, "gradients"),
+        Column("global\nat equal\nrounds", f"test.global.{results.metric}", "rounds"),
     ]
-    return rich_table(figures(report.results, report.both, "main", f"Test {metric_name(report.results)}", columns))
+    if results.metric == "accuracy":  # shorter figures leave room for one more
+        columns.append(Column("worst tenth\npersonal\neq. rounds", "test.personal.worst_tenth", "rounds"))
+    table = figures(results, both, "main", "", columns)
+    return [_rich(f"Test {metric_name(results)}", table.heads, table.rows)]
 
 
-def rich_table(table: Table) -> RichTable:
-    made = RichTable(title=table.title, title_justify="left", padding=(0, 1), collapse_padding=True)
-    for head in table.heads:
-        text = head in ("setting", "method")
-        made.add_column(head, justify="left" if text else "right", overflow="fold", no_wrap=not text)
-    for row in table.rows:
+def _swept(report: Report, what: str, settings: list[str]) -> RichTable:
+    """One row a method, one column a setting."""
+    results, summary = report.results, report.both["rounds"]
+    marks = {setting: summary.marks(setting, what) for setting in settings}
+    rows = [
+        [Cell(label), *(cell(summary, s, label, what, marks[s].get(label, "")) for s in settings)]
+        for label in results.labels
+    ]
+    title = f"Test {metric_name(results)}, personal models, equal rounds"
+    heads = ["method", *(setting.replace(", ", "\n") for setting in settings)]
+    return _rich(title, heads, rows)
+
+
+def _rich(title: str, heads: list[str], rows: list[list[Cell]]) -> RichTable:
+    made = RichTable(title=title, title_justify="left", collapse_padding=True)
+    for head in heads:
+        if head == "method":
+            made.add_column(head, overflow="fold", min_width=10)
+        else:
+            made.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
         made.add_row(*map(_markup, row))
     return made
 
 
-def _markup(cell: Cell) -> str:
-    text = escape(cell.plain.replace(" (", "\n("))  # "4 (1 diverged)" in a narrow column
-    return f"[bold]{text}[/]" if cell.mark == "best" else text
+def _markup(item: Cell) -> str:
+    """A cell in as little room as it takes; a star beside the bold, which a plain terminal does not show."""
+    text = escape(re.sub(r" \((\d+) diverged\)", r"\n\1 div.", item.plain).replace(" ± ", "±"))
+    return f"[bold]{text}*[/]" if item.mark == "best" else text

@@ -68,7 +68,9 @@ def _panels(results: Results) -> list[tuple[str, str, str]]:
 def _lowest(axes: Any, used: int) -> list[Any]:
     """The lowest visible panel of each column."""
     rows, columns = axes.shape
-    return [axes[max(r for r in range(rows) if r * columns + c < used), c] for c in range(columns) if c < used]
+    return [
+        axes[max(r for r in range(rows) if r * columns + c < used), c] for c in range(columns) if c < used
+    ]
 
 
 def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what: str, x: X) -> None:
@@ -78,13 +80,26 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
         band = over_seeds(results, label, setting, what, x)
         if band.empty:
             continue
-        every = (results.labels.index(label) % 3, max(1, len(band) // 5))  # few markers, not one above the other
-        ax.plot(band["x"], scale * band["mean"], label=label, marker=look[label].marker, markevery=every,
-                **look[label].line)
+        every = (
+            results.labels.index(label) % 3,
+            max(1, len(band) // 5),
+        )  # few markers, not one above the other
+        ax.plot(
+            band["x"],
+            scale * band["mean"],
+            label=label,
+            marker=look[label].marker,
+            markevery=every,
+            **look[label].line,
+        )
         if band["half"].notna().any():
             ax.fill_between(
-                band["x"], scale * (band["mean"] - band["half"]), scale * (band["mean"] + band["half"]),
-                color=look[label].color, alpha=0.15, linewidth=0,
+                band["x"],
+                scale * (band["mean"] - band["half"]),
+                scale * (band["mean"] + band["half"]),
+                color=look[label].color,
+                alpha=0.15,
+                linewidth=0,
             )
         finals.append(scale * band["mean"].iloc[len(band) // 4 :])
     if x in ("gradients", "bytes"):
@@ -108,7 +123,9 @@ def over_seeds(results: Results, label: str, setting: str, what: str, x: X) -> p
     points = results.points
     seeds = [run.seed for run in results.finished if run.label == label and run.setting == setting]
     rows = points[
-        (points["label"] == label) & (points["setting"] == setting) & (points["what"] == what)
+        (points["label"] == label)
+        & (points["setting"] == setting)
+        & (points["what"] == what)
         & points["seed"].isin(seeds)
     ]
     column = _AXES[x][0]

@@ -22,7 +22,8 @@ def uncertainty(results: Results, out: Path) -> str | None:
     recorded = set(results.points["what"])
     with_variance = set(results.spread.loc[results.spread["name"] == "variance", "label"])
     labels = [
-        label for label in results.labels
+        label
+        for label in results.labels
         if label in with_variance or not over_seeds(results, label, setting, "method.s0", "rounds").empty
     ]
     if not labels:
@@ -51,15 +52,23 @@ def uncertainty(results: Results, out: Path) -> str | None:
         return save(fig, out, "uncertainty")
 
 
-def _scalar(ax: Any, results: Results, label: str, setting: str, what: str, look: Look, scale: float = 1) -> None:
+def _scalar(
+    ax: Any, results: Results, label: str, setting: str, what: str, look: Look, scale: float = 1
+) -> None:
     band = over_seeds(results, label, setting, what, "rounds")
     if band.empty:
         return
     ax.plot(band["x"], scale * band["mean"], label=label, **look.line)
     low = (band["mean"] - band["half"]).clip(lower=0 if scale == 100 else band["mean"] / 10)
     if band["half"].notna().any():
-        ax.fill_between(band["x"], scale * low, scale * (band["mean"] + band["half"]),
-                        color=look.color, alpha=0.15, linewidth=0)
+        ax.fill_between(
+            band["x"],
+            scale * low,
+            scale * (band["mean"] + band["half"]),
+            color=look.color,
+            alpha=0.15,
+            linewidth=0,
+        )
 
 
 def _quantiles(ax: Any, results: Results, label: str, name: str, look: Look) -> None:
@@ -72,13 +81,16 @@ def _quantiles(ax: Any, results: Results, label: str, name: str, look: Look) -> 
 
 
 def _log(ax: Any) -> None:
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)])
+    values = np.concatenate(
+        [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)]
+    )
     if values.size and (values > 0).all():
         ax.set_yscale("log")
 
 
 def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
-    """n_train and gain (personal minus global test accuracy in points, or squared error) of each client and seed."""
+    """n_train and gain (personal minus global test accuracy in points, or squared error) of each client and
+    seed."""
     kind, scale = ("correct", 100.0) if results.metric == "accuracy" else ("squared_error", 1.0)
     frames = []
     for run in results.finished:
@@ -95,7 +107,8 @@ def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
 
 
 def gains(results: Results, out: Path) -> str | None:
-    """Personal minus global accuracy of each client against its size, one panel a method, with the running median."""
+    """Personal minus global accuracy of each client against its size, one panel a method, with the running
+    median."""
     if len(results.settings) > 1:
         return None
     setting = next(iter(results.settings))
@@ -107,23 +120,42 @@ def gains(results: Results, out: Path) -> str | None:
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     unit = "points" if results.metric == "accuracy" else "squared error"
-    with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 2.2 * rows, sharex=True, sharey=True) as (fig, axes):
+    with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 2.2 * rows, sharex=True, sharey=True) as (
+        fig,
+        axes,
+    ):
         for ax, (label, frame) in zip(axes.flat, found, strict=False):
-            ax.scatter(frame["n_train"], frame["gain"], s=7, color=look[label].color, alpha=0.35, linewidths=0,
-                       rasterized=True)
-            middle = running_median(frame)
-            ax.plot(middle["n_train"], middle["gain"], color="black", marker="o", markersize=3, label="median")
+            ax.scatter(
+                np.arange(len(frame)) if alike else frame["n_train"],
+                frame["gain"],
+                s=7,
+                color=look[label].color,
+                alpha=0.35,
+                linewidths=0,
+                rasterized=True,
+            )
+            if alike:
+                ax.axhline(frame["gain"].median(), color="black", linewidth=1.3)
+                ax.set_xticks([])
+            else:
+                middle = running_median(frame)
+                ax.plot(middle["n_train"], middle["gain"], color="black", marker="o", markersize=3)
             ax.axhline(0, color="#666666", linewidth=0.8)
             better = (frame["gain"] > 0) if results.metric == "accuracy" else (frame["gain"] < 0)
             ax.set_title(f"{label}: {100 * better.mean():.0f} % of clients gain")
-            if frame["n_train"].max() > 10 * max(frame["n_train"].min(), 1):
+            if not alike and frame["n_train"].max() > 10 * max(frame["n_train"].min(), 1):
                 ax.set_xscale("log")
         hide_unused(axes, len(found))
         for ax in axes[:, 0]:
             ax.set_ylabel(f"personal − global ({unit})")
         for ax in axes[-1]:
-            ax.set_xlabel("training samples of the client")
+            ax.set_xlabel(words)
         return save(fig, out, "clients")
+
+
+def _alike(sizes: pd.Series) -> bool:
+    """Whether clients are so alike in size that their points would cover each other."""
+    return bool(sizes.max() <= 1.25 * max(sizes.min(), 1))
 
 
 def running_median(frame: pd.DataFrame, groups: int = 6) -> pd.DataFrame:
@@ -138,7 +170,8 @@ def worst_tenth(results: Results, summary: Summary, out: Path) -> str | None:
         return None
     setting = next(iter(results.settings))
     labels = [
-        label for label in results.labels
+        label
+        for label in results.labels
         if any(summary.interval(setting, label, f"test.{m}.worst_tenth") for m in ("personal", "global"))
     ]
     if not labels:
@@ -146,20 +179,33 @@ def worst_tenth(results: Results, summary: Summary, out: Path) -> str | None:
     scale = 100 if results.metric == "accuracy" else 1
     with figure(1, 1, 3.5, 0.9 + 0.36 * len(labels)) as (fig, axes):
         ax = axes[0, 0]
-        for offset, model, colour, hatch in ((-0.19, "personal", "#0072B2", ""), (0.19, "global", "#E69F00", "////")):
+        for offset, model, colour, hatch in (
+            (-0.19, "personal", "#0072B2", ""),
+            (0.19, "global", "#E69F00", "////"),
+        ):
             for row, label in enumerate(labels):
                 interval = summary.interval(setting, label, f"test.{model}.worst_tenth")
                 if interval is None:
                     continue
                 ax.barh(
-                    row + offset, scale * interval.mean, 0.36, color=colour, hatch=hatch, edgecolor="white", linewidth=0,
-                    xerr=None if interval.withheld else scale * interval.half, label=model,
+                    row + offset,
+                    scale * interval.mean,
+                    0.36,
+                    color=colour,
+                    hatch=hatch,
+                    edgecolor="white",
+                    linewidth=0,
+                    xerr=None if interval.withheld else scale * interval.half,
+                    label=model,
                     error_kw={"linewidth": 1, "capsize": 2},
                 )
         ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel("test accuracy of the worst tenth of clients (%)" if scale == 100
-                      else "squared error of the worst tenth of clients")
+        ax.set_xlabel(
+            "test accuracy of the worst tenth of clients (%)"
+            if scale == 100
+            else "squared error of the worst tenth of clients"
+        )
         legend_above(fig, axes)
         return save(fig, out, "worst-tenth")

@@ -9,33 +9,41 @@ from typing import Any
 from .claims import Entry
 from .collect import Results
 from .compare import limits
-from .tables import Table, markdown
+from .tables import Summaries, Table, markdown
 
 CAPTIONS = {
-    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its round's mean.",
+    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its "
+    "round's mean.",
     "sweep": "Mean over seeds with 95 % interval, at each method's figures of equal rounds.",
     "sweep-uncertainty": "The method's own scalars in its last round; 95 % intervals over seeds.",
     "differences": "Paired difference to the first method, at equal rounds; violet is worse, orange better.",
-    "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for clients.",
-    "clients": "A point is a client of one seed; the black line joins medians of clients of similar size.",
+    "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for "
+    "clients.",
+    "clients": "A point is a client of one seed; the black line is the median of clients of similar size.",
     "worst-tenth": "Mean over the worst tenth of clients, with 95 % intervals over seeds, at equal rounds.",
 }
 
 
 def page(
-    results: Results, entries: list[Entry], tables: list[Table], pictures: list[str], extras: list[str],
+    results: Results,
+    both: Summaries,
+    entries: list[Entry],
+    tables: list[Table],
+    pictures: list[str],
+    extras: list[str],
     command: str,
 ) -> str:
     experiment = results.experiment
     sections = [f"# {experiment.title or experiment.name}", experiment.description.strip()]
     if entries:
         sections += ["## Claims", claims_markdown(results, entries), claims_footnote(entries)]
-    sections += ["## Results", how_to_read(results)]
+    sections += ["## Results", how_to_read(results, both)]
     for table in tables:
         sections += [f"### {table.title}", markdown(table)]
     sections += extras
     sections.append(
-        "The same figures: [tables.tex](tables.tex), [tables.csv](tables.csv) (unrounded, every part and metric), "
+        "The same figures: [tables.tex](tables.tex), [tables.csv](tables.csv) (unrounded, every part and "
+        "metric), "
         "[runs.csv](runs.csv) (one row a run)" + (", [claims.csv](claims.csv)." if entries else ".")
     )
     if pictures:
@@ -45,11 +53,15 @@ def page(
             sections.append(f"![{name}]({name}.png)\n\n{CAPTIONS.get(kind, '')} ([SVG]({name}.svg))")
     sections += ["## Set-up", setup(results), "## Budget", budget(results), "## Where the numbers come from"]
     sections.append(
-        "Everything above is computed from the run folders alone. The data are public (or drawn from a stated model), "
-        "and where the papers leave a choice open the runs use our instantiation, written into each run's `run.toml`; "
-        "the papers' own figures stand only in the column *paper*."
+        "Everything above is computed from the run folders alone. The data are public (or drawn from a "
+        "stated model), and where the papers leave a choice open the runs use our instantiation, written "
+        "into each run's `run.toml`; the papers' own figures stand only in the column *paper*."
     )
-    sections += [provenance(results), "To make it again:", f"```sh\n{_train_command(results)}\n{command}\n```"]
+    sections += [
+        provenance(results),
+        "To make it again:",
+        f"```sh\n{_train_command(results)}\n{command}\n```",
+    ]
     if results.notes:
         sections += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -62,38 +74,59 @@ def claims_markdown(results: Results, entries: list[Entry]) -> str:
     ]
     for entry in entries:
         claim = entry.claim
-        text = claim.text + (f" *({claim.source})*" if claim.source else "") + (" **required**" if claim.required else "")
+        text = (
+            claim.text
+            + (f" *({claim.source})*" if claim.source else "")
+            + (" **required**" if claim.required else "")
+        )
         effect = entry.effect(results) + (f" at {entry.level}" if entry.level else "")
-        verdict = f"**{entry.judgement.verdict}**" + (f" ({entry.judgement.note})" if entry.judgement.note else "")
-        cells = [verdict, f"`{claim.id}` {text}", claim.paper or "–", entry.sides(results), effect, str(len(entry.seeds))]
+        verdict = f"**{entry.judgement.verdict}**" + (
+            f" ({entry.judgement.note})" if entry.judgement.note else ""
+        )
+        cells = [
+            verdict,
+            f"`{claim.id}` {text}",
+            claim.paper or "–",
+            entry.sides(results),
+            effect,
+            str(len(entry.seeds)),
+        ]
         lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
 def claims_footnote(entries: list[Entry]) -> str:
     text = (
-        "Verdicts: the paired difference left − right over common seeds with its t interval, at 95 % after Holm's "
-        f"correction over the {len(entries)} claim{'s' * (len(entries) > 1)} of this experiment (the level used stands "
-        "with each interval). *Reproduced*: the interval lies wholly on the claim's side; *contradicted*: wholly on the "
-        "other; else, or with fewer than 5 seeds, *undecided*. *Equal* means within the margin stated beforehand."
+        "Verdicts: the paired difference left − right over common seeds with its t interval, at 95 % "
+        f"after Holm's correction over the {len(entries)} claim{'s' * (len(entries) > 1)} of this "
+        "experiment (the level used stands with each interval). *Reproduced*: the interval lies wholly on "
+        "the claim's side; *contradicted*: wholly on the other; else, or with fewer than 5 seeds, "
+        "*undecided*. *Equal* means within the margin stated beforehand."
     )
     if any(entry.judgement.interval is None or entry.judgement.interval.withheld for entry in entries):
         text += " With fewer than 2 seeds no interval can be computed, so it is withheld."
     return text
 
 
-def how_to_read(results: Results) -> str:
+def how_to_read(results: Results, both: Summaries) -> str:
     """What the tables' columns mean, with the levels at which they were read."""
     rounds, gradients = limits(results, "rounds"), limits(results, "gradients")
     text = (
-        "Mean over seeds ± half-width of the 95 % t interval. *Equal rounds*: at the last round that every method of a "
-        f"seed reached ({_range(rounds)}). *Equal gradients*: at the largest number of gradient evaluations that every "
-        f"method of a seed reached ({_range(gradients)}), by the last evaluation at or before it; a method that takes "
-        "no gradients shows its last figures. **Bold**: better than every other method, the paired 95 % interval "
-        "excluding 0. †: cannot be told from the best mean."
+        "Mean over seeds ± half-width of the 95 % t interval. *Equal rounds*: at the last round that "
+        f"every method of a seed reached ({_range(rounds)}). *Equal gradients*: at the largest number of "
+        f"gradient evaluations that every method of a seed reached ({_range(gradients)}), by the last "
+        "evaluation at or before it; a closed form, which takes no local steps, shows its last figures. "
+        "**Bold**: better than every other method, the paired 95 % interval excluding 0. †: cannot be "
+        "told from the best mean."
     )
     if results.metric == "accuracy":
-        text += " Accuracy: correct predictions over all clients' samples; client mean weighs every client equally."
+        text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
+    if both["gradients"].at_start:
+        text += (
+            f" {both['gradients'].at_start} runs were not evaluated between their start and that number of "
+            "gradients: their figures at equal gradients are those of the start (a smaller `eval_every` "
+            "resolves it)."
+        )
     seeds = {(run.setting, run.label): 0 for run in results.runs}
     for run in results.finished:
         seeds[run.setting, run.label] += 1
@@ -122,13 +155,15 @@ def setup(results: Results) -> str:
         f"{_distinct(d.get('clients', '?') for d in data)} clients",
         f"- Options: {_options(options, {'partition', 'clients', 'seed'})}",
         f"- Model: {_distinct(_one_line(record['model']) for record in records)}",
-        f"- Seeds: {_distinct(run.seed for run in results.runs)}; each varies partition, start and client sequence, "
-        "alike for every method",
+        f"- Seeds: {_distinct(run.seed for run in results.runs)}; each varies partition, start and client "
+        "sequence, alike for every method",
     ]
     if len(results.settings) > 1:
         lines.append(f"- Swept: {'; '.join(results.settings)}")
     hashes = sorted({str(d.get("hash", ""))[:8] for d in data})
-    shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (f" and {len(hashes) - 10} more" if len(hashes) > 10 else "")
+    shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (
+        f" and {len(hashes) - 10} more" if len(hashes) > 10 else ""
+    )
     lines.append(f"- Data hashes: {shown}")
     return "\n".join(line for line in lines if not line.endswith(": "))
 
@@ -142,10 +177,13 @@ def budget(results: Results) -> str:
         steps, epochs = train.get("local_steps"), train.get("local_epochs") or 1
         start = str(record.get("init") or "")
         cells = [
-            run.label, record["method"].get("name", run.label), train["rounds"],
+            run.label,
+            record["method"].get("name", run.label),
+            train["rounds"],
             train.get("clients_per_round") or f"C = {train.get('participation', 1):g}",
             f"{steps} steps" if steps else f"{epochs} epoch{'s' * (epochs > 1)}",
-            train["batch_size"], f"{train['learning_rate']:g}",
+            train["batch_size"],
+            f"{train['learning_rate']:g}",
             _one_line({k: v for k, v in record["method"].items() if k != "name"}) or "–",
         ]
         starts = rows.setdefault(" | ".join(str(cell).replace("|", "\\|") for cell in cells), [])
@@ -153,8 +191,8 @@ def budget(results: Results) -> str:
         if start not in starts:
             starts.append(start)
     head = (
-        "| method | kind | rounds | clients a round | local work | batch | rate | options | start |\n"
-        "|---|---|---:|---:|---:|---:|---:|---|---|"
+        "| method | kind | rounds | clients a round | local work | batch | rate | options | start "
+        "|\n|---|---|---:|---:|---:|---:|---:|---|---|"
     )
     return "\n".join([head, *(f"| {text} | {_distinct(starts)} |" for text, starts in rows.items())])
 
@@ -162,20 +200,26 @@ def budget(results: Results) -> str:
 def provenance(results: Results) -> str:
     """Machine, versions, commit and time, as the runs recorded them."""
     found = [run.folder.environment for run in results.runs]
+
+    def of(key: str) -> str:
+        return _distinct(environment.get(key, "?") for environment in found)
+
+    def commit(environment: Mapping[str, Any]) -> str:
+        dirty = " (with uncommitted changes)" if environment.get("dirty") else ""
+        return f"`{str(environment.get('commit') or 'unknown')[:12]}`{dirty}"
+
     seconds = sum(float(run.result.get("seconds") or 0) for run in results.runs)
-    commits = _distinct(
-        f"`{str(e.get('commit') or 'unknown')[:12]}`{' (with uncommitted changes)' if e.get('dirty') else ''}" for e in found
+    started = [str(environment.get("started", "?")) for environment in found]
+    versions = ", ".join(f"{name} {of(name)}" for name in ("selffl", "python", "torch", "numpy"))
+    return "\n".join(
+        [
+            f"- Commit: {_distinct(map(commit, found))}",
+            f"- Machine: {of('cpu')}; device {of('device')}; worker processes: {of('workers')}",
+            f"- Versions: {versions}",
+            f"- Runs: {len(results.runs)}, {seconds:,.0f} s of wall-clock time in all; started between "
+            f"{min(started)} and {max(started)}",
+        ]
     )
-    return "\n".join([
-        f"- Commit: {commits}",
-        f"- Machine: {_distinct(e.get('cpu', '?') for e in found)}; device {_distinct(e.get('device', '?') for e in found)}; "
-        f"{_distinct(e.get('workers', '?') for e in found)} workers",
-        "- Versions: " + ", ".join(
-            f"{name} {_distinct(e.get(name, '?') for e in found)}" for name in ("selffl", "python", "torch", "numpy")
-        ),
-        f"- Runs: {len(results.runs)}, {seconds:,.0f} s of training in all; "
-        f"started from {min(str(e.get('started', '?')) for e in found)} to {max(str(e.get('started', '?')) for e in found)}",
-    ])
 
 
 def _train_command(results: Results) -> str:

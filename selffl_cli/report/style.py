@@ -12,17 +12,26 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+import matplotlib.pyplot as plt
 
 # Okabe & Ito, "Color Universal Design" (2008), the yellow left out: it is too faint for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 1)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (3, 1)),
+    (0, (1, 1)),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 COLUMN = 3.5  # inches: a column of a two-column paper
 PAGE = 7.16
 
-_RC = {
+_RC: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -65,8 +74,8 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     return {
         label: Look(
             COLOURS[i % len(COLOURS)],
-            DASHES[(i + i // len(COLOURS)) % len(DASHES)],
-            MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+            DASHES[i % len(DASHES)],
+            MARKERS[i % len(MARKERS)],
         )
         for i, label in enumerate(labels)
     }
@@ -98,8 +107,12 @@ def legend_above(fig: Any, axes: Any, columns: int = 4) -> None:
             seen.setdefault(label, handle)
     if seen:
         fig.legend(
-            seen.values(), seen.keys(), loc="outside upper center", ncols=min(columns, len(seen)),
-            columnspacing=1.2, handletextpad=0.5,
+            seen.values(),
+            seen.keys(),
+            loc="outside upper center",
+            ncols=min(columns, len(seen)),
+            columnspacing=1.2,
+            handletextpad=0.5,
         )
 
 

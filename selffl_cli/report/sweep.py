@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.intervals import t_interval
-from .collect import Results
+from .collect import Results, short_text
 from .compare import Summary, higher_is_better
 from .style import PAGE, figure, hide_unused, legend_above, looks, save
 
@@ -30,14 +30,14 @@ def numeric_key(results: Results) -> str | None:
 
 
 def sweep(results: Results, summary: Summary, out: Path) -> list[str]:
-    """The main metric against the first numeric key, one panel for each combination of the others; and the same for
-    what uncertainty did (its collapses show there)."""
+    """The main metric against the first numeric key, one panel for each combination of the others; and the
+    same for what uncertainty did (its collapses show there)."""
     key = numeric_key(results)
     if key is None:
         return []
     names = []
     main = f"test.personal.{results.metric}"
-    words = "personal test accuracy (%)" if results.metric == "accuracy" else "squared error of personal models"
+    words = "personal accuracy (%)" if results.metric == "accuracy" else "squared error"
     if main in summary.whats:
         names.append(_grid(results, summary, out, "sweep", key, [(main, words)]))
     shown = [(what, text) for what, text in UNCERTAINTY if what in summary.whats]
@@ -60,18 +60,19 @@ def _grid(
     panels: dict[str, list[tuple[float, str]]] = {}
     others = [other for other in results.experiment.sweep if other != key]
     for setting, values in results.settings.items():
-        title = ", ".join(f"{o.rpartition('.')[2]} = {values[o]}" for o in others if o in values)
+        title = ", ".join(f"{o.rpartition('.')[2]} = {short_text(values[o])}" for o in others if o in values)
         panels.setdefault(title, []).append((float(values[key]), setting))
     columns = min(3, len(panels)) if len(whats) == 1 else len(panels)
     rows = -(-len(panels) // columns) if len(whats) == 1 else len(whats)
     look = looks(results.labels)
     width = 3.5 if columns == 1 else max(PAGE, 2.1 * columns)
     with figure(rows, columns, width, 0.6 + 2.0 * rows, sharex=True, sharey="row") as (fig, axes):
-        places = [(what, text, title) for what, text in whats for title in panels]
-        for ax, (what, text, title) in zip(axes.flat, places, strict=False):
+        places = [(what, title) for what, _ in whats for title in panels]
+        for ax, (what, title) in zip(axes.flat, places, strict=False):
             for label in results.labels:
                 _line(ax, results, summary, label, what, sorted(panels[title]), look[label])
-            ax.set_title(title)
+            if what == whats[0][0]:
+                ax.set_title(title)
             _scales(ax, panels[title], what)
         hide_unused(axes, len(places))
         for row, ax in enumerate(axes[:, 0]):
@@ -83,7 +84,13 @@ def _grid(
 
 
 def _line(
-    ax: Any, results: Results, summary: Summary, label: str, what: str, points: list[tuple[float, str]], look: Any
+    ax: Any,
+    results: Results,
+    summary: Summary,
+    label: str,
+    what: str,
+    points: list[tuple[float, str]],
+    look: Any,
 ) -> None:
     scale = 100 if results.percent(what) else 1
     found = [(x, summary.interval(setting, label, what)) for x, setting in points]
@@ -92,8 +99,14 @@ def _line(
         return
     halves = [0.0 if interval.withheld else scale * interval.half for _, interval in known]
     ax.errorbar(
-        [x for x, _ in known], [scale * interval.mean for _, interval in known], yerr=halves if any(halves) else None,
-        label=label, marker=look.marker, capsize=2, elinewidth=0.8, **look.line,
+        [x for x, _ in known],
+        [scale * interval.mean for _, interval in known],
+        yerr=halves if any(halves) else None,
+        label=label,
+        marker=look.marker,
+        capsize=2,
+        elinewidth=0.8,
+        **look.line,
     )
 
 
@@ -108,16 +121,20 @@ def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
         ax.set_xscale("log")
         ax.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
         ax.minorticks_off()
-    ys = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)])
+    ys = np.concatenate(
+        [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)]
+    )
     ys = ys[np.isfinite(ys)]
     if not what.endswith("accuracy") and ys.size and ys.min() > 0 and ys.max() > 10 * ys.min():
         ax.set_yscale("log")
 
 
 def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
-    """Paired difference of every method to the experiment's first one; a star where its 95 % interval excludes 0.
+    """Paired difference of every method to the experiment's first one; a star where its 95 % interval
+    excludes 0.
 
-    Columns are the settings of a sweep, or the test figures when there is none. None for fewer than three methods.
+    Columns are the settings of a sweep, or the test figures when there is none. None for fewer than three
+    methods.
     """
     if len(results.labels) < 3:
         return None
@@ -128,7 +145,11 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         setting = next(iter(results.settings))
         columns = [
             (setting, f"test.{model}.{metric}", f"{model}\n{words}")
-            for metric, words in ((results.metric, "all samples"), ("client_mean", "client mean"), ("worst_tenth", "worst tenth"))
+            for metric, words in (
+                (results.metric, "all samples"),
+                ("client_mean", "client mean"),
+                ("worst_tenth", "worst tenth"),
+            )
             for model in ("personal", "global")
             if f"test.{model}.{metric}" in summary.whats
         ]
@@ -152,8 +173,15 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         image = ax.imshow(grid if higher else -grid, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
         for (i, j), value in np.ndenumerate(grid):
             text = "–" if np.isnan(value) else f"{value:+.{1 if results.metric == 'accuracy' else 2}f}"
-            ax.text(j, i, text + ("*" if stars[i, j] else ""), ha="center", va="center", fontsize=7,
-                    color="white" if abs(value) > 0.65 * limit else "black")
+            ax.text(
+                j,
+                i,
+                text + ("*" if stars[i, j] else ""),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if abs(value) > 0.65 * limit else "black",
+            )
         ax.set_yticks(range(len(others)), others)
         titles = [title.replace(", ", "\n") for _, _, title in columns]
         ax.set_xticks(range(len(columns)), titles)

@@ -62,10 +62,22 @@ def tables(results: Results, both: Summaries) -> list[Table]:
     for model in ("personal", "global"):
         columns = [
             Column(f"{words}, equal {at}", f"test.{model}.{metric}", at)
-            for metric, words in (("client_mean", "client mean"), ("worst_tenth", "worst tenth"), ("std", "std"))
+            for metric, words in (
+                ("client_mean", "client mean"),
+                ("worst_tenth", "worst tenth"),
+                ("std", "std"),
+            )
             for at in ("rounds", "gradients")
         ]
-        made.append(figures(results, both, f"clients-{model}", f"Spread over clients, {model} models: test {name}", columns))
+        made.append(
+            figures(
+                results,
+                both,
+                f"clients-{model}",
+                f"Spread over clients, {model} models: test {name}",
+                columns,
+            )
+        )
     return [table for table in made if table.rows] + [costs(results)]
 
 
@@ -73,9 +85,7 @@ def metric_name(results: Results) -> str:
     return "accuracy (%)" if results.metric == "accuracy" else "squared error"
 
 
-def figures(
-    results: Results, both: Summaries, name: str, title: str, columns: Sequence[Column]
-) -> Table:
+def figures(results: Results, both: Summaries, name: str, title: str, columns: Sequence[Column]) -> Table:
     """One row a method (and setting), one column a figure; columns that nobody recorded are left out."""
     columns = [column for column in columns if column.what in both[column.at].whats]
     swept = len(results.settings) > 1
@@ -101,13 +111,16 @@ def cell(summary: Summary, setting: str, label: str, what: str, mark: Mark = "")
     interval = summary.interval(setting, label, what)
     if interval is None:
         return Cell("–")
-    show = summary.results.show
-    return Cell(show(interval.mean, what), "" if interval.withheld else show(interval.half, what), mark)
+    results = summary.results
+    half = "" if interval.withheld else results.show_half(interval.half, interval.mean, what)
+    return Cell(results.show(interval.mean, what), half, mark)
 
 
 def costs(results: Results) -> Table:
     """What a method spent up to its last round: means over its finished seeds."""
-    last = results.points.groupby(["setting", "label", "seed"])[["round", "gradients", "bytes", "seconds"]].max()
+    last = results.points.groupby(["setting", "label", "seed"])[
+        ["round", "gradients", "bytes", "seconds"]
+    ].max()
     swept = len(results.settings) > 1
     rows = []
     for setting in results.settings:
@@ -117,11 +130,16 @@ def costs(results: Results) -> Table:
                 continue
             mean = last.loc[[(setting, label, seed) for seed in seeds]].mean()
             seconds = mean["seconds"]
-            rows.append([
-                *([Cell(setting)] if swept else []), Cell(label), Cell(f"{mean['round']:.0f}"),
-                Cell(f"{mean['gradients']:,.0f}"), Cell(f"{mean['bytes'] / 1e6:,.3g}"),
-                Cell("–" if math.isnan(seconds) else f"{seconds:,.1f}"),
-            ])
+            rows.append(
+                [
+                    *([Cell(setting)] if swept else []),
+                    Cell(label),
+                    Cell(f"{mean['round']:.0f}"),
+                    Cell(f"{mean['gradients']:,.0f}"),
+                    Cell(f"{mean['bytes'] / 1e6:,.3g}"),
+                    Cell("–" if math.isnan(seconds) else f"{seconds:,.1f}"),
+                ]
+            )
     heads = ["method", "rounds", "gradient evaluations", "MB up and down", "wall-clock a run (s)"]
     return Table("costs", "Cost of a run", [*(["setting"] if swept else []), *heads], rows)
 
@@ -138,6 +156,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A booktabs table."""
+
     def one(item: Cell) -> str:
         text = tex(item.value) + (rf" $\pm$ {tex(item.half)}" if item.half else "")
         text = rf"\textbf{{{text}}}" if item.mark == "best" else text
@@ -146,18 +165,28 @@ def latex(table: Table) -> str:
     text_columns = sum(head in ("setting", "method") for head in table.heads)
     align = "l" * text_columns + "r" * (len(table.heads) - text_columns)
     lines = [
-        r"\begin{table}", r"  \centering", rf"  \caption{{{tex(table.title)}}}", rf"  \begin{{tabular}}{{{align}}}",
-        r"    \toprule", "    " + " & ".join(tex(head) for head in table.heads) + r" \\", r"    \midrule",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{tex(table.title)}}}",
+        rf"  \begin{{tabular}}{{{align}}}",
+        r"    \toprule",
+        "    " + " & ".join(tex(head) for head in table.heads) + r" \\",
+        r"    \midrule",
         *("    " + " & ".join(one(item) for item in cells) + r" \\" for cells in table.rows),
-        r"    \bottomrule", r"  \end{tabular}", r"\end{table}",
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
     ]
     return "\n".join(lines)
 
 
-_TEX = {
+_TEX: dict[str, str | int | None] = {
     **{character: "\\" + character for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "–": "--", "±": r"$\pm$",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "±": r"$\pm$",
 }
 
 
@@ -175,11 +204,20 @@ def long_frame(results: Results, both: Summaries) -> pd.DataFrame:
                 for label in results.labels:
                     interval = summary.interval(setting, label, what)
                     if interval is not None:
-                        rows.append({
-                            "setting": setting, "method": label, "figure": what, "equal": at, "seeds": interval.n,
-                            "mean": interval.mean, "half_width_95": interval.half,
-                            "low_95": interval.low, "high_95": interval.high, "mark": marks.get(label, ""),
-                        })
+                        rows.append(
+                            {
+                                "setting": setting,
+                                "method": label,
+                                "figure": what,
+                                "equal": at,
+                                "seeds": interval.n,
+                                "mean": interval.mean,
+                                "half_width_95": interval.half,
+                                "low_95": interval.low,
+                                "high_95": interval.high,
+                                "mark": marks.get(label, ""),
+                            }
+                        )
     return pd.DataFrame(rows)
 
 
@@ -188,8 +226,12 @@ def run_frame(results: Results, both: Summaries) -> pd.DataFrame:
     rows = []
     for run in results.runs:
         row: dict[str, object] = {
-            "setting": run.setting, "method": run.label, "seed": run.seed, "run": run.folder.path.name,
-            "status": run.result.get("status", ""), "round": run.result.get("round", ""),
+            "setting": run.setting,
+            "method": run.label,
+            "seed": run.seed,
+            "run": run.folder.path.name,
+            "status": run.result.get("status", ""),
+            "round": run.result.get("round", ""),
         }
         for at, summary in both.items():
             for what in sorted(summary.whats):

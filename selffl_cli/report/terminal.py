@@ -6,82 +6,150 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from ..runs import RunFolder
 
-Group = tuple[str, str]  # setting, label
+Final = dict[str, Any]  # the last evaluation of a run
+Groups = dict[
+    tuple[str, str], list[Final | None]
+]  # by setting and label, one a seed; None for a diverged run
+
+SETTINGS_A_TABLE = 4
 
 
-def final_table(runs: Sequence[RunFolder], current: Collection[str] = ()) -> Table:
-    """Finished runs of an experiment, one row a method (and setting): means over seeds of the last evaluation.
+def final_table(runs: Sequence[RunFolder], current: Collection[str] = ()) -> RenderableType:
+    """Finished runs of an experiment, one row a method: means over seeds of the last evaluation.
 
-    `current` are the labels that were just run; their rows are marked. Several folders of one method and seed: the
-    last one started counts. Fits 80 columns. Intervals are `selffl report`'s business.
+    `current` are the labels that were just run; their rows are marked. Several folders of one method, setting
+    and seed: the last one started counts. For a sweep the main figure of personal models alone, a column a
+    setting. Fits 80 columns. Intervals are `selffl report`'s business.
     """
     groups = _group(runs)
-    swept = any(setting for setting, _ in groups)
     finals = [final for rows in groups.values() for final in rows if final]
-    error = any("squared_error" in figures for final in finals for models in final.values() for figures in models.values())
-    metric, scale = ("squared_error", 1.0) if error else ("accuracy", 100.0)
-    table = Table(
-        title=f"Finished runs: {'squared error' if error else 'accuracy (%)'}, mean over seeds", title_justify="left",
-        caption="→ just run; worst tenth: mean over the worst 10 % of clients" if current else None,
-        caption_justify="left", collapse_padding=True,
+    error = any(
+        "squared_error" in f for final in finals for models in final.values() for f in models.values()
     )
-    if swept:
-        table.add_column("setting", overflow="fold")
-    table.add_column("method", overflow="fold", min_width=10)
-    table.add_column("seeds", justify="right")
+    settings = sorted({setting for setting, _ in groups}, key=_natural)
+    labels = list(dict.fromkeys(label for _, label in groups))
+    if len(settings) > 1:
+        pieces = [settings[i : i + SETTINGS_A_TABLE] for i in range(0, len(settings), SETTINGS_A_TABLE)]
+        return Group(*(_swept(groups, labels, piece, error, current) for piece in pieces))
+    return _whole(groups, labels, settings[0] if settings else "", finals, error, current)
+
+
+def _whole(
+    groups: Groups,
+    labels: list[str],
+    setting: str,
+    finals: list[Final],
+    error: bool,
+    current: Collection[str],
+) -> Table:
+    """Test and training, personal and global, all samples and the worst tenth of clients."""
+    main = "squared_error" if error else "accuracy"
     columns = [
-        ("test", "personal", metric, ""), ("test", "global", metric, ""),
-        ("test", "personal", "worst_tenth", "worst tenth\n"), ("test", "global", "worst_tenth", "worst tenth\n"),
-        ("train", "personal", metric, ""), ("train", "global", metric, ""),
+        (f"{part}\n{model}" if metric == main else f"worst\ntenth\n{model}", part, model, metric)
+        for part, metric in (("test", main), ("test", "worst_tenth"), ("train", main))
+        for model in ("personal", "global")
+        if any(_figure(final, part, model, metric) is not None for final in finals)
     ]
-    columns = [c for c in columns if any(_figure(final, *c[:3]) is not None for final in finals)]
-    for part, model, _, words in columns:
-        table.add_column(f"{words or part + chr(10)}{model}", justify="right", no_wrap=True)
-    for (setting, label), rows in groups.items():
-        done = [final for final in rows if final]
-        lost = len(rows) - len(done)
-        cells = [_mean([_figure(final, *column[:3]) for final in done], scale) for column in columns]
-        seeds = str(len(done)) + (f"\n{lost} diverged" if lost else "")
-        name = f"[bold]→ {escape(label)}[/]" if label in current else f"  {escape(label)}"
-        table.add_row(*([escape(setting)] if swept else []), name, seeds, *cells)
+    table = _table(f"Finished runs: {_words(error)}, mean over seeds", current)
+    table.caption = (
+        "→ just run; " if current else ""
+    ) + "worst tenth: mean test figure of the worst 10 % of clients"
+    for head in ("seeds", *(column[0] for column in columns)):
+        table.add_column(head, justify="right", no_wrap=True)
+    for label in labels:
+        rows = groups[setting, label]
+        cells = [_mean(rows, *column[1:], error) for column in columns]
+        table.add_row(_name(label, rows, current), str(sum(row is not None for row in rows)), *cells)
     return table
 
 
-def _group(runs: Sequence[RunFolder]) -> dict[Group, list[dict[str, Any] | None]]:
-    """Last evaluations by (setting, label), in the order given; None for a diverged run."""
+def _swept(
+    groups: Groups, labels: list[str], settings: list[str], error: bool, current: Collection[str]
+) -> Table:
+    """Personal models on test, one column a setting."""
+    main = "squared_error" if error else "accuracy"
+    table = _table(f"Personal models on test: {_words(error)}, mean over seeds", current)
+    for setting in settings:
+        table.add_column(setting.replace(", ", "\n"), justify="right", no_wrap=True)
+    for label in labels:
+        rows = [groups.get((setting, label), []) for setting in settings]
+        cells = [_mean(group, "test", "personal", main, error) for group in rows]
+        table.add_row(_name(label, [row for group in rows for row in group], current), *cells)
+    return table
+
+
+def _table(title: str, current: Collection[str]) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left", collapse_padding=True)
+    table.caption = "→ just run" if current else None
+    table.add_column("method", overflow="fold", min_width=12)
+    return table
+
+
+def _words(error: bool) -> str:
+    return "squared error" if error else "accuracy (%)"
+
+
+def _name(label: str, rows: Sequence[Final | None], current: Collection[str]) -> str:
+    lost = sum(row is None for row in rows)
+    text = f"[bold]→ {escape(label)}[/]" if label in current else f"  {escape(label)}"
+    return text + (f"\n  [red]{lost} diverged[/]" if lost else "")
+
+
+def _group(runs: Sequence[RunFolder]) -> Groups:
+    """Last evaluations by setting and label, in the order given."""
     latest: dict[tuple[str, str, int], RunFolder] = {}
     for run in runs:
-        if run.result is None:
-            continue
         record = run.record
-        setting = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in record.get("setting", {}).items())
+        setting = ", ".join(
+            f"{k.rpartition('.')[2]}={_value(v)}" for k, v in record.get("setting", {}).items()
+        )
         place = (setting, record["label"], int(record["seed"]))
         if place not in latest or _started(run) >= _started(latest[place]):
             latest[place] = run
-    groups: dict[Group, list[dict[str, Any] | None]] = {}
+    groups: Groups = {}
     for (setting, label, _), run in latest.items():
-        result = run.result or {}
-        final = None if result.get("status") == "diverged" else result.get("final")
-        groups.setdefault((setting, label), []).append(final)
+        result = run.result
+        if result is not None:
+            final = None if result.get("status") == "diverged" else result.get("final", {})
+            groups.setdefault((setting, label), []).append(final)
     return groups
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _natural(setting: str) -> list[tuple[str, float, str]]:
+    """Sorts "clients=5" before "clients=10", key by key."""
+    order = []
+    for item in setting.split(", "):
+        key, _, value = item.partition("=")
+        try:
+            order.append((key, float(value), ""))
+        except ValueError:
+            order.append((key, 0.0, value))
+    return order
 
 
 def _started(run: RunFolder) -> tuple[str, str]:
     return str(run.environment.get("started", "")), run.path.name
 
 
-def _figure(final: dict[str, Any], part: str, model: str, metric: str) -> float | None:
+def _figure(final: Final, part: str, model: str, metric: str) -> float | None:
     return final.get(part, {}).get(model, {}).get(metric)
 
 
-def _mean(values: Sequence[float | None], scale: float) -> str:
-    known = [value for value in values if value is not None]
+def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, error: bool) -> str:
+    known = [
+        value for row in rows if row for value in [_figure(row, part, model, metric)] if value is not None
+    ]
     if not known:
         return "–"
-    mean = scale * float(np.mean(known))
-    return f"{mean:.1f}" if scale == 100.0 else f"{mean:.3g}"
+    mean = float(np.mean(known))
+    return f"{mean:.3g}" if error else f"{100 * mean:.1f}"

@@ -1,0 +1,170 @@
+"""Run folders in the format of `selffl train`, with figures that a test chooses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import tomli_w
+
+EVALS = ("test", "train")
+
+
+def write_run(
+    root: Path,
+    label: str,
+    seed: int,
+    accuracy: Mapping[int, float],
+    *,
+    experiment: str = "made",
+    personal: float = 0.02,
+    gradients: int = 10,
+    key: str = "00000000",
+    data_hash: str | None = None,
+    init: str = "",
+    setting: dict[str, Any] | None = None,
+    metric: str = "accuracy",
+    status: str = "finished",
+    started: str = "2026-01-01T00:00:00+00:00",
+    has_global: bool = True,
+    s0: float | None = None,
+    train: dict[str, Any] | None = None,
+    clients: int = 20,
+) -> Path:
+    """One finished run: `accuracy` is the global test figure at each evaluated round; the personal one lies
+    `personal` above it. A round costs `gradients` gradient evaluations. `status` "" leaves the run
+    unfinished."""
+    setting = setting or {}
+    rng = np.random.default_rng(seed)
+    folder = root / experiment / f"digits-{label}-s{seed}-{key}"
+    folder.mkdir(parents=True)
+    rounds = max(accuracy)
+    record = {
+        "experiment": experiment,
+        "label": label,
+        "seed": seed,
+        "setting": setting,
+        "init": init,
+        "data": {
+            "name": "digits",
+            "path": "data/x",
+            "hash": data_hash or f"{setting}-{seed}",
+            "partition": "dirichlet:alpha=0.3",
+            "clients": clients,
+            "arguments": {"clients": clients, "validation": 0.1},
+        },
+        "model": {"name": "mlp", "hidden": [32]},
+        "train": train
+        or {
+            "rounds": rounds,
+            "participation": 0.5,
+            "local_epochs": 1,
+            "batch_size": 10,
+            "learning_rate": 0.1,
+            "eval_every": 5,
+            "dtype": "float32",
+        },
+        "method": {"name": label, "steps": "calibrated"},
+        "versions": {"engine": 1, "model": 1, "method": 1},
+    }
+    (folder / "run.toml").write_text(tomli_w.dumps(record))
+    environment = {
+        "selffl": "0.1.0",
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "python": "3.11.9",
+        "torch": "2.13.0",
+        "numpy": "2.4.6",
+        "cpu": "A CPU",
+        "device": "cpu",
+        "workers": 2,
+        "threads": 1,
+        "command": ["selffl", "train", experiment, "--seeds", "0-4"],
+        "started": started,
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    lines = []
+    final: dict[str, Any] = {}
+    for number in range(rounds + 1):
+        line: dict[str, Any] = {"round": number, "time": {"seconds": 0.5 * number}}
+        if number:
+            line |= {
+                "clients": 4,
+                "steps": 28,
+                "gradients": gradients * number,
+                "samples": 280 * number,
+                "bytes_up": 1000 * number,
+                "bytes_down": 1100 * number,
+                "train_loss": 1.0 / number,
+            }
+            line["method"] = (
+                {} if s0 is None else {"s0": s0 * 0.97**number, "clipped": 0.25, "contraction": None}
+            )
+            line["per_client"] = {"client": [0, 1, 2, 3], "steps": [3, 5, 8, 12]}
+            if s0 is not None:
+                line["per_client"]["variance"] = list(s0 / number * rng.lognormal(0, 0.7, 4))
+        if number in accuracy:
+            line["eval"] = final = {
+                part: {
+                    kind: _figures(metric, accuracy[number] + shift + (0.01 if part == "train" else 0))
+                    for kind, shift in (("global", 0.0), ("personal", personal))
+                    if kind == "personal" or has_global
+                }
+                for part in EVALS
+            }
+        lines.append(json.dumps(line))
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    if status:
+        result: dict[str, Any] = {
+            "status": status,
+            "round": rounds,
+            "final": final,
+            "gradients": gradients * rounds,
+            "seconds": 0.5 * rounds,
+        }
+        if status == "diverged":
+            result |= {"client": 3, "message": f"loss of client 3 was not finite in round {rounds}"}
+        (folder / "result.json").write_text(json.dumps(result))
+    sizes = rng.integers(5, 200, clients)
+    tests = np.maximum(sizes // 4, 1)
+    columns: dict[str, Any] = {
+        "client": np.arange(clients),
+        "name": [str(i) for i in range(clients)],
+        "group": [""] * clients,
+        "n_train": sizes,
+        "n_validation": tests,
+        "n_test": tests,
+    }
+    own = np.clip(accuracy[rounds] + personal + rng.normal(0, 0.05, clients), 0, 1)
+    score = "correct" if metric == "accuracy" else metric
+    columns[f"test_personal_{score}"] = np.round(own * tests, 6)
+    if has_global:
+        shared = np.clip(accuracy[rounds] + rng.normal(0, 0.08, clients), 0, 1)
+        columns[f"test_global_{score}"] = np.round(shared * tests, 6)
+    parquet.write_table(pa.table(columns), folder / "clients.parquet")
+    return folder
+
+
+def _figures(metric: str, value: float) -> dict[str, float]:
+    worse = value - 0.1 if metric == "accuracy" else 1.5 * value
+    return {
+        metric: value,
+        "loss": 1 - value,
+        "client_mean": value - 0.01,
+        "worst_tenth": worse,
+        "p10": worse,
+        "std": 0.05,
+    }
+
+
+def curve(end: float, rounds: int = 20, every: int = 5) -> dict[int, float]:
+    """A learning curve that ends at `end`."""
+    return {
+        r: end * (1 - 0.85 * float(np.exp(-4 * r / rounds))) if r < rounds else end
+        for r in range(0, rounds + 1, every)
+    }

@@ -1,0 +1,407 @@
+"""Reports from run folders: lookups, marks, refusals, the ledger, and files that are the same each time."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from run_folders import curve, write_run
+
+from selffl_cli.cli.main import main
+from selffl_cli.config import Experiment
+from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.metrics.intervals import t_interval
+from selffl_cli.report.build import Report, build
+from selffl_cli.report.collect import collect
+from selffl_cli.report.compare import Summary, at_equal, limits
+from selffl_cli.report.console import print_report
+from selffl_cli.report.terminal import final_table
+from selffl_cli.runs import find_runs
+
+WHAT = "test.personal.accuracy"
+
+
+def experiment(**changes: Any) -> Experiment:
+    content = {
+        "name": "made",
+        "title": "Made",
+        "seeds": [0, 1, 2, 3, 4],
+        "data": {"name": "digits", "clients": 20},
+        "model": {"name": "mlp", "hidden": [32]},
+        "train": {"rounds": 20, "participation": 0.5, "local_epochs": 1, "eval_every": 5},
+        "methods": {"actperfl": {}, "fedavg": {}, "local": {}},
+    }
+    return Experiment.model_validate({**content, **changes})
+
+
+def claim(left: str, right: str | float, relation: str = "greater", **rest: Any) -> dict[str, Any]:
+    return {"id": "it", "text": "So it is", "left": left, "right": right, "relation": relation, **rest}
+
+
+def five_seeds(root: Path, seeds: int = 5, **options: Any) -> None:
+    """actperfl above fedavg by 0.03 give or take 0.004, local below both."""
+    for seed in range(seeds):
+        base = 0.90 + 0.01 * seed
+        write_run(root, "actperfl", seed, curve(base + 0.03 + 0.002 * (seed - 2)), s0=0.3, **options)
+        write_run(root, "fedavg", seed, curve(base), **options)
+        write_run(root, "local", seed, curve(base - 0.1), has_global=False, **options)
+
+
+def make(tmp_path: Path, **changes: Any) -> Report:
+    return build(experiment(**changes), tmp_path / "runs", tmp_path / "results", [], "selffl report made")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("selffl_cli.report.build._draw", lambda *_: [])
+    yield
+
+
+# equal rounds and equal gradients
+
+
+def test_equal_gradients_reads_the_last_evaluation_at_or_before(tmp_path: Path) -> None:
+    # slow takes 10 gradients a round, 200 in all; quick takes 16, and was evaluated at 80, 160, 240, 320
+    write_run(tmp_path, "slow", 0, {0: 0.1, 5: 0.2, 10: 0.3, 15: 0.4, 20: 0.5}, gradients=10, personal=0)
+    write_run(tmp_path, "quick", 0, {0: 0.1, 5: 0.6, 10: 0.7, 15: 0.8, 20: 0.9}, gradients=16, personal=0)
+    results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
+    assert limits(results, "gradients").tolist() == [200]
+    at = at_equal(results, "gradients").set_index(["label", "what"])["value"]
+    assert at["slow", WHAT] == 0.5
+    assert at["quick", WHAT] == 0.7  # 160 <= 200 < 240
+    at = at_equal(results, "rounds").set_index(["label", "what"])["value"]
+    assert (at["slow", WHAT], at["quick", WHAT]) == (0.5, 0.9)
+
+
+def test_the_limit_is_of_each_seed(tmp_path: Path) -> None:
+    for seed, cost in ((0, 10), (1, 20)):
+        write_run(tmp_path, "slow", seed, curve(0.9), gradients=cost)
+        write_run(tmp_path, "quick", seed, curve(0.9), gradients=30)
+    results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
+    assert limits(results, "gradients").to_dict() == {("", 0): 200, ("", 1): 400}
+
+
+def test_equal_rounds_is_the_last_that_all_reached(tmp_path: Path) -> None:
+    write_run(tmp_path, "long", 0, {0: 0.1, 10: 0.5, 20: 0.9}, personal=0)
+    write_run(tmp_path, "short", 0, {0: 0.1, 10: 0.4}, personal=0)
+    results = collect(experiment(methods={"long": {}, "short": {}}), tmp_path)
+    at = at_equal(results, "rounds").set_index(["label", "what"])["value"]
+    assert at["long", WHAT] == 0.5
+
+
+def test_a_diverged_run_is_named_and_in_no_mean(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    for seed in range(5):
+        write_run(
+            tmp_path / "runs", "pfedme", seed, {0: 0.1, 2: 0.2}, status="finished" if seed else "diverged"
+        )
+    report = make(tmp_path)
+    assert any("pfedme, seed 0" in note and "round 2" in note for note in report.results.notes)
+    row = next(row for row in report.tables[0].rows if row[0].value == "pfedme")
+    assert row[1].value == "4 (1 diverged)"
+    assert limits(report.results, "rounds")["", 0] == 20  # not the diverged run's 2
+
+
+# means, intervals, marks
+
+
+def test_figures_are_means_with_t_intervals(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    report = make(tmp_path)
+    frame = pd.read_csv(report.folder / "tables.csv")
+    row = frame.query("method == 'fedavg' and figure == @WHAT and equal == 'rounds'").iloc[0]
+    values = [0.92, 0.93, 0.94, 0.95, 0.96]
+    assert row["mean"] == pytest.approx(0.94)
+    assert row["half_width_95"] == pytest.approx(t_interval(values).half)
+    assert row["half_width_95"] == pytest.approx(2.776445 * 0.0158114 / 5**0.5, rel=1e-5)
+    assert "94.0 ± 2.0" in (report.folder / "README.md").read_text()
+
+
+def test_best_is_bold_only_when_it_is_apart_from_every_other(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    summary = Summary(collect(experiment(), tmp_path / "runs"), "rounds")
+    # unpaired, the seeds' spread of 0.016 would hide the difference of 0.03; paired, it does not
+    assert summary.marks("", WHAT) == {"actperfl": "best"}
+    for seed in range(5):
+        write_run(
+            tmp_path / "runs", "twin", seed, curve(0.93 + 0.01 * seed + (0.002 if seed % 2 else -0.003))
+        )
+    summary = Summary(collect(experiment(), tmp_path / "runs"), "rounds")
+    assert summary.marks("", WHAT) == {"actperfl": "tied", "twin": "tied"}
+    page = (make(tmp_path).folder / "README.md").read_text()
+    assert "**9" not in page and "†" in page
+
+
+def test_lower_is_better_for_errors(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "good", seed, curve(0.5 + 0.1 * seed), metric="squared_error")
+        write_run(tmp_path, "bad", seed, curve(0.9 + 0.11 * seed), metric="squared_error")
+    results = collect(experiment(methods={"good": {}, "bad": {}}), tmp_path)
+    assert results.metric == "squared_error"
+    summary = Summary(results, "rounds")
+    assert summary.marks("", "test.personal.squared_error") == {"good": "best"}
+    assert summary.marks("", "test.personal.worst_tenth") == {"good": "best"}
+    assert summary.marks("", "test.personal.std") == {}
+
+
+def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs", seeds=1)
+    report = make(tmp_path, claims=[claim("actperfl:test.personal", "fedavg:test.personal")])
+    page = (report.folder / "README.md").read_text()
+    assert "interval is withheld" in page and "**9" not in page
+    table = page[page.index("### Test accuracy") : page.index("### Training")]
+    assert "±" not in table
+    assert report.entries[0].judgement.verdict == "undecided"
+    assert "[" not in report.entries[0].effect(report.results)
+
+
+# claims
+
+
+@pytest.mark.parametrize(
+    ("stated", "verdict"),
+    [
+        (claim("actperfl:test.personal.accuracy", "fedavg:test.personal.accuracy"), "reproduced"),
+        (claim("actperfl:test.personal", "fedavg:test.global", "less"), "contradicted"),
+        (claim("actperfl:test.personal", 0.9), "reproduced"),
+        (claim("fedavg:test.global.worst_tenth", 0.8, "equal", margin=0.05), "reproduced"),
+        (claim("actperfl:method.s0", 0.3 * 0.97**20, "equal", margin=1e-9), "reproduced"),
+        (claim("fedavg:test.personal", "fedavg:test.global", "equal", margin=0.019), "contradicted"),
+    ],
+)
+def test_ledger(tmp_path: Path, no_pictures: None, stated: dict[str, Any], verdict: str) -> None:
+    five_seeds(tmp_path / "runs")
+    (entry,) = make(tmp_path, claims=[stated]).entries
+    assert entry.judgement.verdict == verdict
+    assert entry.seeds == [0, 1, 2, 3, 4]
+
+
+def test_effect_is_the_paired_difference_in_points(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    report = make(tmp_path, claims=[claim("actperfl:test.personal", "fedavg:test.personal")])
+    half = 2.776445 * 100 * 0.002 * 2.5**0.5 / 5**0.5
+    assert report.entries[0].effect(report.results) == f"+3.0 [{3 - half:+.1f}, {3 + half:+.1f}]"
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        (claim("fedavgg:test.personal", 0.5), "did you mean 'fedavg'"),
+        (claim("ditto:test.personal", 0.5), "'ditto', which has no finished run"),
+        (claim("fedavg:test.personal.acuracy", 0.5), "did you mean 'test.personal.accuracy'"),
+        (claim("local:test.global", 0.5), "local recorded no 'test.global.accuracy'"),
+        (claim("nonsense", 0.5), "neither LABEL:part.model.metric nor a number"),
+        (claim("0.4", 0.5), "two numbers"),
+        (claim("fedavg:test.personal", 0.5, where={"data.clients": 5}), "not swept"),
+    ],
+)
+def test_a_claim_about_nothing_is_refused(tmp_path: Path, stated: dict[str, Any], words: str) -> None:
+    five_seeds(tmp_path / "runs", seeds=1)
+    methods: dict[str, Any] = {"actperfl": {}, "fedavg": {}, "local": {}, "ditto": {}}
+    with pytest.raises(UsageError, match=re.escape(words)):
+        make(tmp_path, claims=[stated], methods=methods)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_claim_in_a_sweep_names_its_setting(tmp_path: Path, no_pictures: None) -> None:
+    for clients, gain in ((5, 0.03), (50, -0.03)):
+        for seed in range(5):
+            setting = {"data.clients": clients}
+            write_run(tmp_path / "runs", "fedavg", seed, curve(0.8), setting=setting, key=f"f{clients}")
+            end = curve(0.8 + gain + 0.001 * seed)
+            write_run(tmp_path / "runs", "actperfl", seed, end, setting=setting, key=f"a{clients}")
+    sweep = {"data.clients": [5, 50]}
+    stated = claim("actperfl:test.global", "fedavg:test.global")
+    few = make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 5}}]).entries[0]
+    many = make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 50}}]).entries[0]
+    assert (few.judgement.verdict, many.judgement.verdict) == ("reproduced", "contradicted")
+    with pytest.raises(UsageError, match="fits 2 settings"):
+        make(tmp_path, sweep=sweep, claims=[stated])
+    with pytest.raises(UsageError, match="no runs with data.clients = 7"):
+        make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 7}}])
+
+
+# which runs
+
+
+@pytest.mark.parametrize("different", ["data_hash", "init"])
+def test_runs_of_different_origin_are_not_compared(tmp_path: Path, different: str) -> None:
+    write_run(tmp_path / "runs", "actperfl", 0, curve(0.9))
+    write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), **{different: "other"})  # type: ignore[arg-type]
+    with pytest.raises(SelfflError, match=r"digits-actperfl-s0.* and digits-fedavg-s0"):
+        make(tmp_path)
+    assert not (tmp_path / "results").exists()
+
+
+def test_of_several_runs_the_one_that_the_toml_states(tmp_path: Path, no_pictures: None) -> None:
+    runs = tmp_path / "runs"
+    stated = experiment().train.model_dump(exclude_none=True)
+    write_run(runs, "fedavg", 0, curve(0.7), key="aaaaaaaa", train=stated, started="2026-01-01")
+    write_run(
+        runs,
+        "fedavg",
+        0,
+        curve(0.8),
+        key="bbbbbbbb",
+        train={**stated, "learning_rate": 0.5},
+        started="2026-02-02",
+    )
+    report = make(tmp_path)
+    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.7]
+    assert any("digits-fedavg-s0-bbbbbbbb" in note for note in report.results.notes)
+    # none as stated: the last one started, and the page says that it is another experiment's
+    report = make(tmp_path, train={"rounds": 21})
+    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.8]
+    assert "other options than the experiment's TOML" in (report.folder / "README.md").read_text()
+
+
+def test_unfinished_and_missing_runs(tmp_path: Path, no_pictures: None) -> None:
+    with pytest.raises(SelfflError, match="selffl train made"):
+        make(tmp_path)
+    write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), status="")
+    with pytest.raises(SelfflError, match="none of the 1 runs"):
+        make(tmp_path)
+    write_run(tmp_path / "runs", "local", 0, curve(0.9), has_global=False)
+    write_run(tmp_path / "runs", "warm-start", 0, curve(0.9))
+    report = make(tmp_path)
+    assert report.results.labels == ["local"]
+    assert "Not finished" in (report.folder / "README.md").read_text()
+
+
+# what is written and shown
+
+
+def test_same_runs_same_bytes(tmp_path: Path) -> None:
+    five_seeds(tmp_path / "runs")
+    stated = [claim("actperfl:test.personal", "fedavg:test.personal", paper="+2")]
+    both = []
+    for name in ("one", "two"):
+        made = build(
+            experiment(claims=stated),
+            tmp_path / "runs",
+            tmp_path / name,
+            ["rounds", "bytes"],
+            "selffl report made",
+        )
+        both.append({path.name: path.read_bytes() for path in made.folder.iterdir()})
+    assert both[0] == both[1]
+    pictures = {"curves-rounds", "curves-bytes", "uncertainty", "clients", "worst-tenth", "differences"}
+    tables = {"README.md", "tables.tex", "tables.csv", "runs.csv", "claims.csv"}
+    assert set(both[0]) == tables | {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
+    page = both[0]["README.md"].decode()
+    assert (
+        page.index("## Claims")
+        < page.index("## Results")
+        < page.index("## Pictures")
+        < page.index("## Set-up")
+    )
+    for words in (
+        "0123456789ab",
+        "selffl train made --seeds 0-4",
+        "our instantiation",
+        "A CPU",
+        "dirichlet:alpha=0.3",
+    ):
+        assert words in page
+    # an axis that is no longer asked for leaves no old picture behind; what others put there stays
+    (tmp_path / "one" / "made" / "notes.md").write_text("mine")
+    made = build(
+        experiment(claims=stated), tmp_path / "runs", tmp_path / "one", ["rounds"], "selffl report made"
+    )
+    assert not (made.folder / "curves-bytes.png").exists() and (made.folder / "notes.md").exists()
+
+
+def test_sweep_pictures(tmp_path: Path) -> None:
+    for clients in (5, 100):
+        for seed in range(2):
+            for label in ("actperfl", "fedavg", "local"):
+                write_run(
+                    tmp_path / "runs",
+                    label,
+                    seed,
+                    curve(0.8),
+                    key=str(clients),
+                    setting={"data.clients": clients, "data.s0": 1.0},
+                    s0=0.2 if label == "actperfl" else None,
+                )
+    stated = experiment(sweep={"data.clients": [5, 100], "data.s0": [1.0]})
+    report = build(stated, tmp_path / "runs", tmp_path / "results", ["rounds"], "")
+    assert list(report.results.settings) == ["clients=5, s0=1", "clients=100, s0=1"]
+    drawn = {path.stem for path in report.folder.glob("*.png")}
+    assert drawn == {
+        "sweep",
+        "sweep-uncertainty",
+        "curves-rounds",
+        "differences",
+    }
+
+
+def test_terminal_fits_80_columns(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    write_run(tmp_path / "runs", "a-method-with-a-long-name:and=options", 0, curve(0.9), status="diverged")
+    report = make(
+        tmp_path,
+        claims=[claim("actperfl:test.personal", "fedavg:test.personal", required=True, paper="+2.0")],
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_report(report, console)
+    console.print(final_table(find_runs(tmp_path / "runs", "made"), {"actperfl"}))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "reproduced" in text and "required" in text and "…" not in text
+    assert text.index("So it is") < text.index("fedavg")
+    table = text[text.index("Finished runs") :]
+    row = next(line for line in table.splitlines() if "→ actperfl" in line)
+    # personal test mean 0.97, global 0.95, worst tenths 0.1 below, training 0.01 above
+    assert re.findall(r"[\d.]+", row) == ["5", "97.0", "95.0", "87.0", "85.0", "98.0", "96.0"]
+    assert "1 diverged" in table
+
+
+def test_final_table_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; import selffl_cli.report.terminal; "
+        "print([m for m in ('pandas', 'matplotlib', 'scipy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+TOML = """
+name = "made"
+seeds = [0, 1, 2, 3, 4]
+data = { name = "digits" }
+model = { name = "mlp" }
+[methods.actperfl]
+[methods.fedavg]
+[[claims]]
+id = "it"
+text = "So it is"
+left = "actperfl:test.personal"
+right = "fedavg:test.personal"
+relation = "RELATION"
+required = true
+"""
+
+
+def test_command(
+    tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    five_seeds(tmp_path / "runs")
+    for relation, code in (("greater", 0), ("less", 1)):
+        Path("made.toml").write_text(TOML.replace("RELATION", relation))
+        assert main(["report", "made.toml", "--check"]) == code
+        assert main(["report", "made.toml"]) == 0
+    assert "1 of 1 required claims not reproduced: it is contradicted" in capsys.readouterr().err
+    assert Path("results/made/README.md").is_file()
+    assert main(["report", "made.toml", "--x", "hours"]) == 2
+    assert main(["report", "made.toml", "--runs", "nowhere"]) == 1
+    assert "selffl train made" in capsys.readouterr().err
