@@ -6,5 +6,11 @@ from __future__ import annotations
 DATASETS = {
     "digits": ("data_prep.digits", "1,797 handwritten digits that scikit-learn carries; no download."),
     "gaussian": ("data_prep.gaussian", "Two-level Gaussian with known centre, clients and variances."),
+    "mnist": ("data_prep.mnist", "MNIST by its 836 writers, or two digits a client as FedProx dealt it."),
+    "cifar10": ("data_prep.cifar10", "CIFAR-10, 60,000 colour images in ten classes, dealt out by label skew."),
+    "femnist": ("data_prep.femnist", "FEMNIST, 814,000 handwritten characters by some 3,600 writers."),
+    "synthetic": ("data_prep.synthetic", "FedProx's Synthetic(alpha, beta); drawn, no download."),
+    "speech-commands": ("data_prep.speech_commands", "Spoken words as wake words, on five devices."),
+    "audio": ("data_prep.audio_folder", "Your own spoken words, on your devices or simulated ones."),
     "sent140": ("data_prep.sent140", "Sentiment140 tweets, positive or negative, by user or dealt out."),
 }

@@ -18,6 +18,8 @@ MODELS = {
     "mlp": ("mlp", 1),
     "location": ("location", 1),
     "lstm": ("lstm", 1),
+    "cnn": ("cnn", 1),
+    "cnn-cifar": ("cnn_cifar", 1),
 }
 
 

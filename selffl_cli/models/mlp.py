@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..shards import Manifest
 from ..validation import Strict
+from .pixels import scaled
 
 
 class Options(Strict):
@@ -28,7 +29,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, …] → logits [B, classes]."""
-        return self.output(self.body(x.flatten(1)))
+        return self.output(self.body(scaled(x, self.output.weight).flatten(1)))
 
 
 def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:

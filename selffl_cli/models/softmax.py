@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..shards import Manifest
 from ..validation import Strict
+from .pixels import scaled
 
 
 class Options(Strict):
@@ -23,7 +24,7 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, …] → logits [B, classes]."""
-        return self.linear(x.flatten(1))
+        return self.linear(scaled(x, self.linear.weight).flatten(1))
 
 
 def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
