@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ..plan import PlannedRun
 
@@ -35,16 +37,26 @@ def name(run: PlannedRun) -> str:
     return f"{run.config.label} seed {run.config.seed}" + (f" {setting}" if setting else "")
 
 
+class Bars(Progress):
+    """Progress bars with a line of figures below."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.figures:
+            yield Text(f"  {self.figures}", style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class TrainingProgress:
     """The display that `launch.execute` tells of progress; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.live = console, console.is_terminal
-        self.seen: dict[str, str] = {}  # last evaluated figures, shown until the next evaluation
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", style="dim"), TimeRemainingColumn(compact=True),
-            console=console, transient=True, disable=not self.live,
+        self.seen: dict[str, Any] = {}  # the last evaluation, shown until the next one
+        self.bars = Bars(
+            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True), console=console, transient=True, disable=not self.live,
         )  # fmt: skip
         self.all: TaskID | None = None
         self.task: TaskID | None = None
@@ -58,21 +70,21 @@ class TrainingProgress:
 
     def start(self, run: PlannedRun, number: int, total: int) -> None:
         if self.all is None:
-            self.all = self.bars.add_task("runs", total=total, figures="")
-        self.task = self.bars.add_task(name(run), total=run.config.train.rounds, figures="")
+            self.all = self.bars.add_task("runs", total=total)
+        self.task = self.bars.add_task(name(run), total=run.config.train.rounds)
+        self.seen = {}
 
     def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
-        text = figures(metrics)
         if self.live:
             assert self.task is not None
-            if "eval" in metrics:
-                self.seen[run.folder.name] = text
-            self.bars.update(self.task, completed=metrics["round"], figures=self.seen.get(run.folder.name, text))
+            self.seen = metrics.get("eval", self.seen)
+            self.bars.figures = figures({**metrics, "eval": self.seen})
+            self.bars.update(self.task, completed=metrics["round"])
         else:
             rounds = f"round {metrics['round']}/{run.config.train.rounds}"
             loss = metrics.get("train_loss")
             shown = f"  loss {loss:.4f}" if loss is not None else ""
-            self.console.print(f"{name(run)}  {rounds}{shown}  {text}", highlight=False, soft_wrap=True)
+            self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", highlight=False, soft_wrap=True)
 
     def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None:
         if self.task is not None:
