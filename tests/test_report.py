@@ -8,55 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
-from run_folders import curve, write_run
+from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.cli.main import main
-from selffl_cli.config import Experiment
-from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.metrics.intervals import t_interval
-from selffl_cli.report.build import Report, build
+from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
 from selffl_cli.report.compare import Summary, at_equal, limits
 from selffl_cli.report.console import print_report
 from selffl_cli.report.terminal import final_table
 from selffl_cli.runs import find_runs
-
-WHAT = "test.personal.accuracy"
-
-
-def experiment(**changes: Any) -> Experiment:
-    content = {
-        "name": "made",
-        "title": "Made",
-        "seeds": [0, 1, 2, 3, 4],
-        "data": {"name": "digits", "clients": 20},
-        "model": {"name": "mlp", "hidden": [32]},
-        "train": {"rounds": 20, "participation": 0.5, "local_epochs": 1, "eval_every": 5},
-        "methods": {"actperfl": {}, "fedavg": {}, "local": {}},
-    }
-    return Experiment.model_validate({**content, **changes})
-
-
-def claim(left: str, right: str | float, relation: str = "greater", **rest: Any) -> dict[str, Any]:
-    return {"id": "it", "text": "So it is", "left": left, "right": right, "relation": relation, **rest}
-
-
-def five_seeds(root: Path, seeds: int = 5, **options: Any) -> None:
-    """actperfl above fedavg by 0.03 give or take 0.004, local below both."""
-    for seed in range(seeds):
-        base = 0.90 + 0.01 * seed
-        write_run(root, "actperfl", seed, curve(base + 0.03 + 0.002 * (seed - 2)), s0=0.3, **options)
-        write_run(root, "fedavg", seed, curve(base), **options)
-        write_run(root, "local", seed, curve(base - 0.1), has_global=False, **options)
-
-
-def make(tmp_path: Path, **changes: Any) -> Report:
-    return build(experiment(**changes), tmp_path / "runs", tmp_path / "results", [], "selffl report made")
 
 
 @pytest.fixture
@@ -161,119 +126,6 @@ def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path: Path, no_pictur
     assert "±" not in table
     assert report.entries[0].judgement.verdict == "undecided"
     assert "[" not in report.entries[0].effect(report.results)
-
-
-# claims
-
-
-@pytest.mark.parametrize(
-    ("stated", "verdict"),
-    [
-        (claim("actperfl:test.personal.accuracy", "fedavg:test.personal.accuracy"), "reproduced"),
-        (claim("actperfl:test.personal", "fedavg:test.global", "less"), "contradicted"),
-        (claim("actperfl:test.personal", 0.9), "reproduced"),
-        (claim("fedavg:test.global.worst_tenth", 0.8, "equal", margin=0.05), "reproduced"),
-        (claim("actperfl:method.s0", 0.3 * 0.97**20, "equal", margin=1e-9), "reproduced"),
-        (claim("fedavg:test.personal", "fedavg:test.global", "equal", margin=0.019), "contradicted"),
-    ],
-)
-def test_ledger(tmp_path: Path, no_pictures: None, stated: dict[str, Any], verdict: str) -> None:
-    five_seeds(tmp_path / "runs")
-    (entry,) = make(tmp_path, claims=[stated]).entries
-    assert entry.judgement.verdict == verdict
-    assert entry.seeds == [0, 1, 2, 3, 4]
-
-
-def test_effect_is_the_paired_difference_in_points(tmp_path: Path, no_pictures: None) -> None:
-    five_seeds(tmp_path / "runs")
-    report = make(tmp_path, claims=[claim("actperfl:test.personal", "fedavg:test.personal")])
-    half = 2.776445 * 100 * 0.002 * 2.5**0.5 / 5**0.5
-    assert report.entries[0].effect(report.results) == f"+3.0 [{3 - half:+.1f}, {3 + half:+.1f}]"
-
-
-@pytest.mark.parametrize(
-    ("stated", "words"),
-    [
-        (claim("fedavgg:test.personal", 0.5), "did you mean 'fedavg'"),
-        (claim("ditto:test.personal", 0.5), "'ditto', which has no finished run"),
-        (claim("fedavg:test.personal.acuracy", 0.5), "did you mean 'test.personal.accuracy'"),
-        (claim("local:test.global", 0.5), "local recorded no 'test.global.accuracy'"),
-        (claim("nonsense", 0.5), "neither LABEL:part.model.metric nor a number"),
-        (claim("0.4", 0.5), "two numbers"),
-        (claim("fedavg:test.personal", 0.5, where={"data.clients": 5}), "not swept"),
-    ],
-)
-def test_a_claim_about_nothing_is_refused(tmp_path: Path, stated: dict[str, Any], words: str) -> None:
-    five_seeds(tmp_path / "runs", seeds=1)
-    methods: dict[str, Any] = {"actperfl": {}, "fedavg": {}, "local": {}, "ditto": {}}
-    with pytest.raises(UsageError, match=re.escape(words)):
-        make(tmp_path, claims=[stated], methods=methods)
-    assert not (tmp_path / "results").exists()
-
-
-def test_a_claim_in_a_sweep_names_its_setting(tmp_path: Path, no_pictures: None) -> None:
-    for clients, gain in ((5, 0.03), (50, -0.03)):
-        for seed in range(5):
-            setting = {"data.clients": clients}
-            write_run(tmp_path / "runs", "fedavg", seed, curve(0.8), setting=setting, key=f"f{clients}")
-            end = curve(0.8 + gain + 0.001 * seed)
-            write_run(tmp_path / "runs", "actperfl", seed, end, setting=setting, key=f"a{clients}")
-    sweep = {"data.clients": [5, 50]}
-    stated = claim("actperfl:test.global", "fedavg:test.global")
-    few = make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 5}}]).entries[0]
-    many = make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 50}}]).entries[0]
-    assert (few.judgement.verdict, many.judgement.verdict) == ("reproduced", "contradicted")
-    with pytest.raises(UsageError, match="fits 2 settings"):
-        make(tmp_path, sweep=sweep, claims=[stated])
-    with pytest.raises(UsageError, match="no runs with data.clients = 7"):
-        make(tmp_path, sweep=sweep, claims=[{**stated, "where": {"data.clients": 7}}])
-
-
-# which runs
-
-
-@pytest.mark.parametrize("different", ["data_hash", "init"])
-def test_runs_of_different_origin_are_not_compared(tmp_path: Path, different: str) -> None:
-    write_run(tmp_path / "runs", "actperfl", 0, curve(0.9))
-    write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), **{different: "other"})  # type: ignore[arg-type]
-    with pytest.raises(SelfflError, match=r"digits-actperfl-s0.* and digits-fedavg-s0"):
-        make(tmp_path)
-    assert not (tmp_path / "results").exists()
-
-
-def test_of_several_runs_the_one_that_the_toml_states(tmp_path: Path, no_pictures: None) -> None:
-    runs = tmp_path / "runs"
-    stated = experiment().train.model_dump(exclude_none=True)
-    write_run(runs, "fedavg", 0, curve(0.7), key="aaaaaaaa", train=stated, started="2026-01-01")
-    write_run(
-        runs,
-        "fedavg",
-        0,
-        curve(0.8),
-        key="bbbbbbbb",
-        train={**stated, "learning_rate": 0.5},
-        started="2026-02-02",
-    )
-    report = make(tmp_path)
-    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.7]
-    assert any("digits-fedavg-s0-bbbbbbbb" in note for note in report.results.notes)
-    # none as stated: the last one started, and the page says that it is another experiment's
-    report = make(tmp_path, train={"rounds": 21})
-    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.8]
-    assert "other options than the experiment's TOML" in (report.folder / "README.md").read_text()
-
-
-def test_unfinished_and_missing_runs(tmp_path: Path, no_pictures: None) -> None:
-    with pytest.raises(SelfflError, match="selffl train made"):
-        make(tmp_path)
-    write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), status="")
-    with pytest.raises(SelfflError, match="none of the 1 runs"):
-        make(tmp_path)
-    write_run(tmp_path / "runs", "local", 0, curve(0.9), has_global=False)
-    write_run(tmp_path / "runs", "warm-start", 0, curve(0.9))
-    report = make(tmp_path)
-    assert report.results.labels == ["local"]
-    assert "Not finished" in (report.folder / "README.md").read_text()
 
 
 # what is written and shown

@@ -120,6 +120,11 @@ def gains(results: Results, out: Path) -> str | None:
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     unit = "points" if results.metric == "accuracy" else "squared error"
+    sizes = pd.concat([frame["n_train"] for _, frame in found])
+    alike = _alike(sizes)
+    words = "training samples of the client"
+    if alike:
+        words = f"clients of {sizes.min()} to {sizes.max()} training samples each"
     with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 2.2 * rows, sharex=True, sharey=True) as (
         fig,
         axes,
