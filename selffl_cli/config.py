@@ -23,6 +23,9 @@ from .validation import Strict, validate
 # tests/test_golden.py fails until it is.
 ENGINE_VERSION = 1
 
+SEEDS = "seeds are different whole numbers from 0 to 2147483647"
+WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -148,7 +151,7 @@ class Experiment(Strict):
     @classmethod
     def _seeds(cls, value: list[int]) -> list[int]:
         if len(set(value)) != len(value) or any(not 0 <= seed < 2**31 for seed in value):
-            raise ValueError("seeds are different whole numbers from 0 to 2147483647")
+            raise ValueError(SEEDS)
         return value
 
     @field_validator("data", "model")
@@ -263,6 +266,8 @@ def parse_seeds(text: str) -> list[int]:
         if last < first or last - first > 9999:
             raise UsageError(f"--seeds '{text}': the range {part} is empty or longer than 10000")
         seeds.extend(range(first, last + 1))
+    if len(set(seeds)) != len(seeds) or max(seeds) >= 2**31:
+        raise UsageError(f"--seeds '{text}': {SEEDS}")
     return seeds
 
 

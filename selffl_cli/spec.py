@@ -14,7 +14,7 @@ def parse_value(text: str) -> Any:
     """A TOML value (`3`, `0.5`, `true`, `[1, 2]`, `"text"`); anything else is the string itself."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, or a number or a nesting too long to read
         return text.strip()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from ..shards import Manifest
 from ..validation import Strict
 from .pixels import scaled
 
+Units = Annotated[int, Field(ge=1, le=65_536)]
+
 
 class Options(Strict):
-    hidden: list[int] = Field([64], min_length=1, max_length=16, description="units of each hidden layer")
+    hidden: list[Units] = Field([64], min_length=1, max_length=16, description="units of each hidden layer")
 
 
 class MLP(nn.Module):
