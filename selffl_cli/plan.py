@@ -13,14 +13,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from . import methods, models
-from .config import ENGINE_VERSION, Experiment, RunConfig, TrainConfig, apply_setting, train_config
+from .config import (
+    ENGINE_VERSION,
+    WARM_START,
+    Experiment,
+    RunConfig,
+    TrainConfig,
+    apply_setting,
+    train_config,
+)
 from .errors import SelfflError, UsageError, nearest
 from .runs import MODELS, RunFolder
 from .runs.files import sha256
 from .shards import Shards
 from .spec import parse_spec
-
-WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
 
 
 @dataclass

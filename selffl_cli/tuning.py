@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import Experiment, set_key
 from .errors import SelfflError, UsageError
-from .plan import PlannedRun, Request, plan
 from .runs import RunFolder
 from .runs.files import write_whole
 from .validation import validate
+
+if TYPE_CHECKING:  # plan imports torch, which a report does without
+    from .plan import PlannedRun, Request
 
 FILE = "tuning.json"  # in runs/EXPERIMENT/
 FOLDER = "tuning"  # the trials' run folders, below it
@@ -30,6 +32,8 @@ def with_options(experiment: Experiment, label: str, options: dict[str, Any]) ->
 
 def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]]:
     """(label, options, run) of every trial, warm starts not listed (their runs hang on the trials)."""
+    from .plan import plan
+
     experiment = request.experiment
     if experiment.tuning is None:
         raise UsageError(f"{experiment.name}: has no [tuning] table, so there is nothing to tune")

@@ -46,8 +46,9 @@ def report(
     from rich.console import Console
 
     from ..config import load_experiment
+    from ..tuning import tuned
 
-    loaded = load_experiment(experiment)
+    loaded = tuned(load_experiment(experiment), runs)
     command = ["selffl", "report", experiment]
     command += ["--runs", str(runs)] * (runs != Path("runs")) + ["--out", str(out)] * (out != Path("results"))
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []

@@ -147,7 +147,7 @@ def _tune(request: Request, options: RunOptions, console: Console) -> None:
 
 def _print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
     """The table of this experiment's finished runs, where they are, and what to type next."""
-    from ..plan import WARM_START
+    from ..config import WARM_START
     from ..report.terminal import final_table
     from ..runs import find_runs
 

@@ -6,12 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Experiment, TrainConfig, apply_setting, train_config
+from ..config import WARM_START, Experiment, TrainConfig, apply_setting, train_config
 from ..errors import SelfflError, UsageError
 from ..runs import RunFolder
-
-# The label of the runs that make an experiment's shared start; they are nobody's result.
-WARM_START = "warm-start"
 
 
 def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:

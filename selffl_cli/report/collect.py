@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config import Experiment
+from ..config import WARM_START, Experiment
 from ..errors import SelfflError
 from ..runs import RunFolder, find_runs
-from .choose import WARM_START, choose, refuse_mixed
+from .choose import choose, refuse_mixed
 
 SHARES = (
     "accuracy",
