@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -36,8 +37,10 @@ def dataset(name: str) -> ModuleType:
     `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
     `SOURCE_SHA256` (the official download, or one of the named sources, for a --source left out),
     `NAMED_SOURCES` (words that stand for another way to get it, each with a function of `stage` that gives
-    the path), and
-    `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary).
+    the path),
+    `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary),
+    `preview(options, source, stage)` (what is made for a person beside the shards, whether or not they are
+    there) and `EXAMPLES` (commands for its help). A `load` with a parameter `stage` tells of its progress.
     """
     if name not in DATASETS:
         raise UsageError(f"unknown data set '{name}'{nearest(name, DATASETS)}")
@@ -67,7 +70,8 @@ class Request:
         """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
         module = dataset(self.name)
         stage("reading the data")
-        pool = module.load(self.options, self.source)
+        told = {"stage": stage} if "stage" in inspect.signature(module.load).parameters else {}
+        pool = module.load(self.options, self.source, **told)
         stage("dealing samples to clients")
         assignment = deal(pool, self.options)
         if hasattr(module, "finish"):
@@ -93,6 +97,8 @@ def request(
     if file is not None:
         stage("checking the source")
     digest = digest_source(file) if file is not None else ""
+    if file is not None and hasattr(dataset(name), "preview"):
+        dataset(name).preview(read, file, stage)
     return Request(name, read, file, Path(out) / folder_name(name, read, digest))
 
 

@@ -135,7 +135,7 @@ def _write_files(folder: Path, data: ShardData) -> None:
         rows = order[data.part[order] == index]
         counts[name] = np.bincount(data.client[rows], minlength=clients).astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(counts[name])]).astype(np.int64)
-        arrays = {key: np.ascontiguousarray(values[rows]) for key, values in data.arrays.items()}
+        arrays = {key: np.ascontiguousarray(_at(values, rows)) for key, values in data.arrays.items()}
         save_file({**arrays, "offsets": offsets}, folder / f"{name}.safetensors")
     if data.shared:
         shared = {key: np.ascontiguousarray(values) for key, values in data.shared.items()}
@@ -154,6 +154,13 @@ def _write_files(folder: Path, data: ShardData) -> None:
     fields["data_hash"] = _data_hash(fields, table)
     manifest = Manifest.model_validate(fields)
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`values[rows]`; rows in a row are a view, so that what is mapped from disk is not copied."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return values[rows[0] : rows[-1] + 1]
+    return values[rows]
 
 
 def _client_table(data: ShardData, counts: Mapping[str, np.ndarray]) -> pyarrow.Table:

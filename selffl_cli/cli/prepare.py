@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
@@ -95,13 +95,14 @@ def _command(name: str) -> Any:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     holder = typer.Typer(add_completion=False, context_settings=CONTEXT)
-    holder.command(name, epilog=_examples(name, fields))(run)
+    holder.command(name, epilog=_examples(name, fields, getattr(module, "EXAMPLES", ())))(run)
     return typer.main.get_command(holder)
 
 
-def _examples(name: str, fields: dict[str, Any]) -> str:
-    examples = [f"selffl prepare {name}", f"selffl prepare {name} --clients 50 --seed 1"]
-    if "partition" in fields:
+def _examples(name: str, fields: dict[str, Any], own: Sequence[str]) -> str:
+    """A data set's own examples, or the ones that its options allow."""
+    examples = list(own) or [f"selffl prepare {name}", f"selffl prepare {name} --clients 50 --seed 1"]
+    if "partition" in fields and not own:
         examples.append(f"selffl prepare {name} -c 50 -p dirichlet:alpha=0.1,spread=0.6")
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{example}[/cyan]" for example in examples)])
 
