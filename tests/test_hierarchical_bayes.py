@@ -16,9 +16,11 @@ ETA = 0.01  # small, so that rounding to whole steps costs little
 KNOWN = {"intra": "known", "inter": "known", "steps": "literal", "max_steps": 1000.0}
 
 
-def gaussian(folder: Path, s0: float, s: float | list[float], **options: object) -> Training:
+def gaussian(
+    folder: Path, s0: float, s: float | list[float], rounds: int = 30, **options: object
+) -> Training:
     shards = gaussian_shards(folder / "shards", clients=8, s0=s0, s=s)
-    settings = {"local_steps": 20, "learning_rate": ETA, "rounds": 60, "eval_every": 60}
+    settings = {"local_steps": 20, "learning_rate": ETA, "rounds": rounds, "eval_every": rounds}
     return training(folder / "run", shards, "actperfl-hb", {**KNOWN, **options}, **settings)
 
 
@@ -44,7 +46,7 @@ def test_lands_on_the_posterior_mean(steps: str, tmp_path: Path) -> None:
 
 def test_small_s0_gives_the_global_mean(tmp_path: Path) -> None:
     """One step a round at least: a hundredth of the way to the client's own optimum."""
-    personal, theta, z = outcome(gaussian(tmp_path, 1e-4, 1.0))
+    personal, theta, z = outcome(gaussian(tmp_path, 1e-4, 1.0, rounds=60))
     spread = np.abs(z - z.mean(0)).max()
     assert np.abs(personal - theta).max() < 0.02 * spread
     start = np.zeros_like(theta)  # sixty single steps of a hundredth
@@ -52,7 +54,7 @@ def test_small_s0_gives_the_global_mean(tmp_path: Path) -> None:
 
 
 def test_large_s0_gives_local_training(tmp_path: Path) -> None:
-    personal, _, z = outcome(gaussian(tmp_path, 1e4, 1.0))
+    personal, _, z = outcome(gaussian(tmp_path, 1e4, 1.0, rounds=2))
     np.testing.assert_allclose(personal, z, rtol=0, atol=1e-3 * np.abs(z).max())
 
 
@@ -72,7 +74,7 @@ def test_personalises_at_any_number_of_clients(tmp_path: Path) -> None:
 def test_steps_follow_the_formula_for_each_client(tmp_path: Path) -> None:
     """l = ln(gamma_m)/ln(1 - rho_m), gamma_m = s_m/(s0 + s_m), rho_m = eta/s_m; at most max_steps budgets."""
     s = [0.02, 0.1, 0.3, 0.7, 1.0, 2.0, 5.0, 400.0]
-    run = gaussian(tmp_path, 2.0, s, max_steps=6.0)
+    run = gaussian(tmp_path, 2.0, s, rounds=2, max_steps=6.0)
     run.run()
     line = run.folder.metrics()[-1]
     wanted = [round(min(max(log(v / (2.0 + v)) / log(1 - ETA / v), 1), 120)) for v in s]
