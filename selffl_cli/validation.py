@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,6 +19,13 @@ class Strict(BaseModel):
 Config = TypeVar("Config", bound=BaseModel)
 
 
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The nested model of `Model`, `Model | None` or `list[Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model, get_args(annotation))), None)
+
+
 def validate(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """Read `values` as `kind`, or raise a UsageError that names the first offending key and what is known there."""
     try:
@@ -27,10 +34,9 @@ def validate(kind: type[Config], values: Mapping[str, Any], where: str) -> Confi
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            owner = kind
+            owner: type[BaseModel] = kind
             for part in path[:-1]:  # the nested model in which the unknown key stands
-                annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-                owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else owner
+                owner = _model(owner.model_fields[part].annotation) or owner if part in owner.model_fields else owner
             known = [field.alias or name for name, field in owner.model_fields.items()]
             raise UsageError(f"{where}: unknown key '{'.'.join(path)}'{nearest(path[-1], known)}") from None
         shown = repr(first["input"])
