@@ -10,6 +10,7 @@ import torch
 
 from .engine.evaluation import sample_scores
 from .engine.ranks import available_cores
+from .errors import UsageError
 from .training import Training
 
 # Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
@@ -74,9 +75,13 @@ def predict(training: Training) -> Cost:
 def choose_workers(asked: int | None, training: Training) -> int:
     """Workers for a run: as asked, else one a core when a round is long enough to share and has clients for all."""
     cohort = training.config.train.cohort_size(training.shards.num_clients)
+    if training.controls.device != "cpu":
+        if asked is not None and asked > 1:
+            raise UsageError(f"--workers {asked}: processes share a run on the CPU only; a GPU takes one")
+        return 1
     if asked is not None:
         return min(asked, cohort)
-    if training.controls.device != "cpu" or available_cores() == 1:
+    if available_cores() == 1:
         return 1
     cost = predict(training)
     return min(available_cores(), cohort) if cost.round_seconds > WORTH_SHARING else 1

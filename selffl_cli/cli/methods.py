@@ -12,7 +12,7 @@ def print_methods(console: Console) -> None:
     """Every method with its idea, paper, memory per client and options with their defaults."""
     table = Table(title="Methods", show_lines=True)
     for column in ("method", "idea", "each client keeps", "options (default)"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for name in METHODS:
         cls = method_class(name)
         other = [alias for alias, target in ALIASES.items() if target == name]
