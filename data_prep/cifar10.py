@@ -39,8 +39,8 @@ MOST = 1 << 29  # bytes of one file once unpacked; the largest has 47 million
 
 class Options(PrepareOptions):
     clients: int | None = Field(100, ge=1, le=10_000_000, description="Number of clients.")
-    # Hsu, Qi and Brown (2019) on CIFAR-10: 100 clients, Dir(alpha p). Where others write Dirichlet 0.1 for 0.1 a
-    # label, with ten labels that is alpha=1 here.
+    # Hsu, Qi and Brown (2019) on CIFAR-10: 100 clients, Dir(alpha p). What others write as Dirichlet 0.1, for
+    # 0.1 a label, is alpha=1 here, with ten labels.
     partition: str = Field("dirichlet:alpha=0.1", description=PARTITION_HELP)
 
 

@@ -52,7 +52,7 @@ def collect(source: Path, wanted: Collection[str], read: Callable[[IO[bytes], st
 def _read(stream: IO[bytes], where: str, name: str, read: Callable[[IO[bytes], str], None]) -> None:
     with ExitStack() as stack:
         if where.endswith(".gz"):
-            stream = stack.enter_context(cast("IO[bytes]", gzip.open(stream)))
+            stream = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=stream)))
         try:
             read(stream, name)
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:

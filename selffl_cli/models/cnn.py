@@ -1,9 +1,9 @@
 """Small CNN for 28x28 images: two 5x5 convolutions, each with 2x2 pooling, and two dense layers.
 
-The architecture of McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data"
-(AISTATS 2017), section 3, with narrower layers by default: 80,202 parameters for ten classes, so that a thousand
-personal models fit into memory. `channels=[32,64], dense=512` are its widths (582,026 parameters, as the
-convolutions here add no padding).
+The architecture of McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized
+Data" (AISTATS 2017), section 3, with narrower layers by default: 80,202 parameters for ten classes, so that a
+thousand personal models fit into memory. `channels=[32,64], dense=512` are its widths (582,026 parameters, as
+the convolutions here add no padding).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from .pixels import image_shape, scaled
 
 
 class Options(Strict):
-    channels: list[int] = Field([16, 32], min_length=2, max_length=2, description="channels of the convolutions")
+    channels: list[int] = Field(
+        [16, 32], min_length=2, max_length=2, description="channels of the two convolutions"
+    )
     dense: int = Field(128, ge=1, le=65536, description="units of the dense layer before the output")
 
 

@@ -1,11 +1,11 @@
 """CNN for CIFAR-10: three 3x3 convolutions of stride 2 with GroupNorm, and two dense layers.
 
-Strides in place of pooling (Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015): a
-step of ten images takes 2 to 3 ms on one core, a quarter of the same network with max pooling, which after as many
-steps is three points better (52 against 55 % on validation images, 1,000 steps of 32 images).
+Strides in place of pooling (Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2015):
+a step of ten images takes 2 to 3 ms on one core, a third of what the same network needs with max pooling,
+which is three points better after as many steps (55 against 52 % on validation images, 1,000 steps of 32).
 No BatchNorm: its statistics of a batch differ between clients of different labels, which costs accuracy that
-GroupNorm keeps (Hsieh et al., "The Non-IID Data Quagmire of Decentralized Machine Learning", ICML 2020), and its
-running means would be state outside the flat parameter vector. 357,258 parameters for ten classes.
+GroupNorm keeps (Hsieh et al., "The Non-IID Data Quagmire of Decentralized Machine Learning", ICML 2020), and
+its running means would be state outside the flat parameter vector. 357,258 parameters for ten classes.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def scaled(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def image_shape(manifest: Manifest, model: str, least: int) -> tuple[int, int, int]:
-    """(channels, height, width) of a sample; UsageError when the data are no images or smaller than `least`."""
+    """(channels, height, width) of a sample; UsageError for data that are no images, or smaller ones."""
     shape = manifest.input.shape
     if len(shape) != 3 or min(shape[1:]) < least:
         raise UsageError(
