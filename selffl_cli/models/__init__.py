@@ -20,6 +20,7 @@ MODELS = {
     "lstm": ("lstm", 1),
     "cnn": ("cnn", 1),
     "cnn-cifar": ("cnn_cifar", 1),
+    "cnn11": ("cnn11", 1),
 }
 
 
