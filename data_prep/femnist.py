@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.errors import SelfflError
 
 from . import hub, images
-from .pool import Pool, PrepareOptions, generator
+from .pool import Pool, PrepareOptions, draw_clients
 
 REPOSITORY = "flwrlabs/femnist"
 SOURCE = f"a folder of the Parquet files of {REPOSITORY}, or hub (the default), which fetches them"
@@ -49,14 +49,8 @@ def load(options: Options, source: Path | None) -> Pool:
     natural = options.partition == "natural"
     notes = {"writers_in_all": len(names)}
     if natural and options.clients is not None:
-        if options.clients > len(names):
-            raise UsageError(
-                f"femnist has {len(names):,} writers, not {options.clients:,}; ask for fewer --clients"
-            )
-        drawn = np.sort(generator(options.seed, "writers").permutation(len(names))[: options.clients])
-        index = np.full(len(names), -1)
-        index[drawn] = np.arange(len(drawn))
-        names, first, client = names[drawn], first[drawn], index[client]
+        drawn, client = draw_clients(client, options.clients, options.seed)
+        names, first = names[drawn], first[drawn]
         rows = client >= 0
     x = images.images(files, "image", SHAPE, rows)
     return Pool(

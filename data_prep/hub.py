@@ -1,9 +1,8 @@
-"""Image sets of the Hugging Face hub, as Parquet files in the download cache: the one place that calls
-`datasets`.
-"""
+"""Sets of the Hugging Face hub: the one place that calls `datasets`."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -12,23 +11,24 @@ from typing import Any
 
 from selffl_cli.errors import SelfflError
 
-from .download import default_cache
 
-
-def load(repository: str, instead: str) -> Any:
-    """The set as `datasets` gives it (a dictionary of splits); SelfflError says to bring `instead`."""
+def load(repository: str, instead: str, split: str | None = None) -> Any:
+    """A split as `datasets` gives it, None: a dictionary of all; SelfflError says to bring `instead`."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # six lines about one address
     try:
-        return load_dataset(repository)
+        return load_dataset(repository, split=split)
     except Exception as error:  # whatever the network, the hub or the library may raise
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise SelfflError(f"{repository}: cannot be fetched ({reason}); bring {instead}") from None
 
 
 def fetch(repository: str, instead: str, cache: Path | None = None) -> Path:
-    """A folder with one Parquet file a split, from the cache where it is already."""
+    """A folder with one Parquet file a split, in the download cache, where it may be already."""
+    from .download import default_cache
+
     folder = (cache or default_cache()) / "hub" / repository.strip("/").replace("/", "--")
     if folder.is_dir():
         return folder

@@ -13,7 +13,7 @@ from pydantic import Field
 from selffl_cli.errors import SelfflError
 
 from . import hub, idx, images
-from .pool import PARTITION_HELP, Pool, PrepareOptions
+from .pool import PARTITION_HELP, Pool, PrepareOptions, draw_clients
 
 REPOSITORY = "ylecun/mnist"
 FILES = {
@@ -44,7 +44,10 @@ class Options(PrepareOptions):
     """FedProx's MNIST as published has 1,000 clients of 69 ± 106 samples in two digits (Li et al. 2020)."""
 
     clients: int | None = Field(
-        1000, ge=1, le=10_000_000, description="Number of clients; natural has its writers."
+        1000,
+        ge=1,
+        le=10_000_000,
+        description="Number of clients; natural: so many writers, drawn by the seed, else all.",
     )
     partition: str = Field(
         "shards:classes=2,spread=1.54,min=5", description=PARTITION_HELP + " natural: clients are writers."
@@ -80,21 +83,27 @@ def load(options: Options, source: Path | None) -> Pool:
         raise ValueError("MNIST is never without a source here")
     natural = options.partition == "natural"
     raw = _read(source, natural)
+    x, y = raw.x, raw.y
+    if natural:
+        writers = _writers(source, raw)
+        known, first, client = np.unique(writers.writer, return_index=True, return_inverse=True)
+        if options.clients is not None:
+            drawn, client = draw_clients(client, options.clients, options.seed)
+            known, first = known[drawn], first[drawn]
+        rows = client >= 0
+        x, y, client = x[rows], y[rows], client[rows]
     pool = Pool(
-        arrays={"x": raw.x, "y": raw.y},
+        arrays={"x": x, "y": y},
         classes=[str(digit) for digit in range(10)],
         citation=CITATION,
-        features=lambda: images.features(raw.x),
+        features=lambda: images.features(x),
         notes={"official_training_images": raw.training, "official_test_images": len(raw.y) - raw.training},
     )
     if natural:
-        writers = _writers(source, raw)
-        known, pool.client, counts = np.unique(writers.writer, return_inverse=True, return_counts=True)
-        first = np.unique(writers.writer, return_index=True)[1]
+        pool.client = client
         pool.client_names = [f"writer-{writer:04d}" for writer in known]
         pool.client_columns = {"group": [f"hsf_{series}" for series in writers.series[first]]}
         pool.citation += WRITERS_CITATION
-        pool.notes["writers"] = f"{len(known):,}, {counts.min()} to {counts.max()} images each"
     pool.sources = images.sources(raw.files)
     return pool
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from selffl_cli.errors import UsageError
 from selffl_cli.validation import Strict
 
 from .partition import canonical
@@ -93,3 +94,16 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     """Random numbers that depend on (seed, purpose) alone: no purpose ever shifts what another one draws."""
     digest = hashlib.sha256(purpose.encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest[:16], np.uint32).tolist()])
+
+
+def draw_clients(client: np.ndarray, clients: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many of the natural clients, drawn from the seed: who they are, ascending [clients], and the
+    index of each sample's client among them, or -1 [n]. UsageError when there are fewer.
+    """
+    total = int(client.max()) + 1
+    if clients > total:
+        raise UsageError(f"partition natural has {total:,} clients, not {clients:,}; ask for fewer --clients")
+    drawn = np.sort(generator(seed, "natural clients").permutation(total)[:clients])
+    index = np.full(total, -1)
+    index[drawn] = np.arange(clients)
+    return drawn, index[client]

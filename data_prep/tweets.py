@@ -16,6 +16,7 @@ import numpy as np
 from selffl_cli.errors import SelfflError
 
 from .archive import ZIP, open_member
+from .hub import load
 
 URL = "https://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
 URL_SHA256 = "004a3772c8a7ff9bbfeb875880f47f0679d93fc63e5cf9cff72d54a8a6162e57"
@@ -39,18 +40,10 @@ class Tweets:
 
 def from_hub(progress: Callable[[str], None]) -> Path:
     """The Hugging Face set as a CSV of the official layout in the download cache."""
-    from datasets import load_dataset
-
     from .download import default_cache
 
     progress(f"fetching {HUB}")
-    try:
-        dataset = load_dataset(HUB, split="train")
-    except Exception as error:  # whatever the network, the hub or the library may raise
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise SelfflError(
-            f"{HUB}: cannot be fetched ({reason}); bring {URL} and give it by --source FILE"
-        ) from None
+    dataset = load(HUB, f"{URL} and give it by --source FILE", "train")
     path = default_cache() / "sentiment140-hub.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_csv(dataset, path)

@@ -103,7 +103,7 @@ def test_femnist_takes_so_many_writers(tmp_path: Path) -> None:
         assert deal(pool, femnist.Options(clients=2)).num_clients == 2
         chosen.add(tuple(pool.client_names))
     assert len(chosen) > 2
-    one_line(lambda: femnist.load(femnist.Options(clients=6), source), "5 writers, not 6")
+    one_line(lambda: femnist.load(femnist.Options(clients=6), source), "5 clients, not 6")
     dealt = femnist.load(femnist.Options(clients=9, partition="iid"), source)
     assert deal(dealt, femnist.Options(clients=9, partition="iid")).num_clients == 9
 

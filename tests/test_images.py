@@ -82,6 +82,23 @@ def test_mnist_by_writer(tmp_path: Path, kind: str) -> None:
         assert set(parts[pool.client == client].tolist()) == {0, 1, 2}
 
 
+def test_mnist_takes_so_many_writers(tmp_path: Path) -> None:
+    folder = put_writers(put(tmp_path, mnist_files()))
+    chosen = set()
+    for seed in range(6):
+        pool = load_mnist(folder, partition="natural", clients=3, seed=seed)
+        assert pool.client is not None and pool.client_names is not None and len(pool.client_names) == 3
+        rows = np.isin([f"writer-{writer:04d}" for writer in WRITER], pool.client_names)
+        assert np.array_equal(pool.arrays["x"][:, 0], PIXELS[rows])
+        assert np.array_equal(pool.arrays["y"], DIGITS[rows])
+        names = np.array(pool.client_names)[pool.client]
+        assert np.array_equal(names, [f"writer-{writer:04d}" for writer in WRITER[rows]])
+        assert pool.client_columns["group"] == [f"hsf_{4 * (n >= 'writer-0010')}" for n in pool.client_names]
+        chosen.add(tuple(pool.client_names))
+    assert len(chosen) > 2
+    one_line(lambda: load_mnist(folder, partition="natural", clients=99), "clients, not 99")
+
+
 def test_mnist_by_writer_beside_a_zip(tmp_path: Path) -> None:
     put_writers(tmp_path)
     with zipfile.ZipFile(tmp_path / "mnist.zip", "w") as archive:
