@@ -158,7 +158,7 @@ class Experiment(Strict):
     @classmethod
     def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value.get("name"), str):
-            raise ValueError("needs a name = \"…\"")
+            raise ValueError('needs a name = "…"')
         return value
 
     def settings(self) -> Iterator[dict[str, Any]]:
@@ -226,9 +226,13 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
     if experiment.tuning:
         for label in experiment.tuning.grids:
             if label not in experiment.methods:
-                raise UsageError(f"{path.name}: [tuning.grids.{label}]: no such method{nearest(label, experiment.methods)}")
+                raise UsageError(
+                    f"{path.name}: [tuning.grids.{label}]: no such method{nearest(label, experiment.methods)}"
+                )
         if experiment.tuning.seed in experiment.seeds:
-            raise UsageError(f"{path.name}: [tuning] seed {experiment.tuning.seed} is one of the reported seeds; use another")
+            raise UsageError(
+                f"{path.name}: [tuning] seed {experiment.tuning.seed} is one of the reported seeds; use another"
+            )
     for key in experiment.sweep:
         if key.partition(".")[0] not in ("data", "model", "train", "methods"):
             raise UsageError(f"{path.name}: sweep key '{key}' is not one of data., model., train. or methods.")
@@ -274,10 +278,12 @@ def parse_seeds(text: str) -> list[int]:
 def train_config(base: TrainConfig, overrides: Mapping[str, Any], where: str) -> TrainConfig:
     """`[train]` with a method's or warm start's own values; naming one of the budget keys drops the other."""
     values = base.model_dump(exclude_none=True)
-    for one, other in (("local_epochs", "local_steps"), ("local_steps", "local_epochs"),
-                       ("participation", "clients_per_round"), ("clients_per_round", "participation")):
+    for one, other in (
+        ("local_epochs", "local_steps"),
+        ("local_steps", "local_epochs"),
+        ("participation", "clients_per_round"),
+        ("clients_per_round", "participation"),
+    ):
         if one in overrides:
             values.pop(other, None)
     return validate(TrainConfig, {**values, **overrides}, where)
-
-

@@ -63,8 +63,14 @@ class Outcome:
 
 
 def execute(
-    runs: list[PlannedRun], display: Display, stop: Stop, *, workers: Callable[[Training], int], device: str,
-    keep: Keep, checkpoint_seconds: float,
+    runs: list[PlannedRun],
+    display: Display,
+    stop: Stop,
+    *,
+    workers: Callable[[Training], int],
+    device: str,
+    keep: Keep,
+    checkpoint_seconds: float,
 ) -> Outcome:
     """Train every run that is not finished. A diverged run is recorded and the others go on."""
     outcome = Outcome()

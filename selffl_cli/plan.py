@@ -114,7 +114,9 @@ def plan(request: Request) -> list[PlannedRun]:
     return runs
 
 
-def resolve_method(experiment: Experiment, label: str, table: Mapping[str, Any]) -> tuple[dict[str, Any], TrainConfig, int]:
+def resolve_method(
+    experiment: Experiment, label: str, table: Mapping[str, Any]
+) -> tuple[dict[str, Any], TrainConfig, int]:
     """The method, its `[train]` and its version, from a `[methods.LABEL]` table."""
     options = dict(table)
     name, overrides = options.pop("method", label), options.pop("train", {})
@@ -138,8 +140,14 @@ def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:
 def data_record(shards: Shards) -> dict[str, Any]:
     """What a run's record says of its data."""
     manifest = shards.manifest
-    return {"name": manifest.name, "path": str(shards.path), "hash": shards.hash, "partition": manifest.partition,
-            "clients": manifest.clients, "arguments": {k: v for k, v in manifest.arguments.items() if v is not None}}  # fmt: skip
+    return {
+        "name": manifest.name,
+        "path": str(shards.path),
+        "hash": shards.hash,
+        "partition": manifest.partition,
+        "clients": manifest.clients,
+        "arguments": {k: v for k, v in manifest.arguments.items() if v is not None},
+    }
 
 
 def warm_start(
@@ -149,23 +157,40 @@ def warm_start(
     warm = experiment.warm_start
     if warm is None or request.init is not None:
         return None
-    train = train_config(experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train")
+    train = train_config(
+        experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train"
+    )
     method, version = methods.resolve(warm.method, {})
     return _planned(request, experiment, shards, seed, setting, WARM_START, method, train, version, None)
 
 
 def _planned(
-    request: Request, experiment: Experiment, shards: Shards, seed: int, setting: dict[str, Any], label: str,
-    method: dict[str, Any], train: TrainConfig, version: int, warm: PlannedRun | None,
+    request: Request,
+    experiment: Experiment,
+    shards: Shards,
+    seed: int,
+    setting: dict[str, Any],
+    label: str,
+    method: dict[str, Any],
+    train: TrainConfig,
+    version: int,
+    warm: PlannedRun | None,
 ) -> PlannedRun:
     model, model_version = models.resolve(experiment.model)
     start = warm.folder / MODELS if warm else init_file(request.init)
     init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
     config = RunConfig(
-        experiment=f"{experiment.name}/{request.folder}".rstrip("/"), label=label, seed=seed, setting=setting, data=data_record(shards), model=model,
-        train=train, method=method, versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
+        experiment=f"{experiment.name}/{request.folder}".rstrip("/"),
+        label=label,
+        seed=seed,
+        setting=setting,
+        data=data_record(shards),
+        model=model,
+        train=train,
+        method=method,
+        versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
         init=init,
-    )  # fmt: skip
+    )
     return PlannedRun(config, shards, config.folder(request.runs), start, warm)
 
 

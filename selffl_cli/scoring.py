@@ -45,7 +45,9 @@ class Scored:
             raise SelfflError(f"{path}: its data {place} is gone; prepare it again, or point to it with --data FOLDER")
         shards = Shards.open(place)
         if shards.hash != record["hash"]:
-            raise SelfflError(f"{path}: trained on data {record['hash']}, but {place} holds {shards.hash}; use --data FOLDER")
+            raise SelfflError(
+                f"{path}: trained on data {record['hash']}, but {place} holds {shards.hash}; use --data FOLDER"
+            )
         return cls(folder, shards)
 
     @cached_property
@@ -107,7 +109,7 @@ class Scored:
         return DevicePart(self.shards.part(name), torch.device("cpu"), self.model.dtype)
 
     def predictions(self, parts: list[str]) -> dict[str, Any]:
-        """Columns with one row a sample and model: part, client, sample, kind, label, predicted, and class probabilities."""
+        """Columns, one row a sample and model: part, client, sample, model, label, predicted, class probabilities."""
         columns: dict[str, list[Any]] = {}
         theta, rows = self.global_(), self.personal()
         for name in parts:
@@ -121,7 +123,8 @@ class Scored:
                         continue
                     pieces = [self.model.outputs(vector, x[i : i + BATCH]) for i in range(0, len(y), BATCH)]
                     chances = prediction(torch.cat(pieces))
-                    block = {"part": [name] * len(y), "client": [client] * len(y), "sample": range(len(y)),
+                    block: dict[str, Any] = {"part": [name] * len(y), "client": [client] * len(y),
+                             "sample": range(len(y)),
                              "model": [kind] * len(y), "label": y.tolist(), "predicted": chances.argmax(-1).tolist(),
                              **{f"p_{c}": chances[:, c].tolist() for c in range(chances.shape[1])}}  # fmt: skip
                     for key, values in block.items():

@@ -74,8 +74,9 @@ class Totals:
 class Training:
     """Everything a run needs, built before the workers are forked so that they share it."""
 
-    def __init__(self, config: RunConfig, shards: Shards, folder: Path, start: dict[str, Tensor] | None,
-                 controls: Controls) -> None:
+    def __init__(
+        self, config: RunConfig, shards: Shards, folder: Path, start: dict[str, Tensor] | None, controls: Controls
+    ) -> None:
         train = config.train
         device, dtype = torch.device(controls.device), getattr(torch, train.dtype)
         self.config, self.shards, self.folder, self.controls = config, shards, RunFolder(folder), controls

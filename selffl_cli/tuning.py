@@ -37,7 +37,10 @@ def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]
     experiment = request.experiment
     if experiment.tuning is None:
         raise UsageError(f"{experiment.name}: has no [tuning] table, so there is nothing to tune")
-    short = {"train": {**experiment.train.model_dump(exclude_none=True), "rounds": experiment.tuning.rounds}, "sweep": {}}
+    short = {
+        "train": {**experiment.train.model_dump(exclude_none=True), "rounds": experiment.tuning.rounds},
+        "sweep": {},
+    }
     base = validate(Experiment, {**experiment.model_dump(exclude_none=True), **short}, experiment.name)
     trials = []
     for label, grid in experiment.tuning.trials().items():

@@ -43,4 +43,6 @@ def print_costs(planned: list[PlannedRun], workers: int | None, device: str, con
         table.add_row(name(run), f"{cost.clients} ({cost.cohort})", f"{cost.parameters:,}", f"{cost.steps:,}",
                       readable(cost.bytes_sent), readable(cost.memory), duration(seconds))  # fmt: skip
     console.print(table)
-    console.print(f"{left} runs to do, about {duration(total)} in all (a step timed on one thread, times FedAvg's steps)")
+    console.print(
+        f"{left} runs to do, about {duration(total)} in all (a step timed on one thread, times FedAvg's steps)"
+    )

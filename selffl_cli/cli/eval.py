@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..scoring import Scored
 
 
-class Split(str, Enum):
+class Split(StrEnum):
     """A part of each client's data."""
 
     train = "train"
@@ -25,10 +25,22 @@ class Split(str, Enum):
 
 def eval_(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)],
-    part: Annotated[list[Split] | None, typer.Option("--part", "-p", help="Part to score on; may be repeated. Default: all three.", show_default=False)] = None,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)] = None,
-    predictions: Annotated[Path | None, typer.Option("--predictions", help="Folder for a Parquet file a run, one row a sample and model.", show_default=False)] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table to this file.", show_default=False)] = None,
+    part: Annotated[
+        list[Split] | None,
+        typer.Option("--part", "-p", help="Part to score on; may be repeated. Default: all three.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions", help="Folder for a Parquet file a run, one row a sample and model.", show_default=False
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Also write the table to this file.", show_default=False)
+    ] = None,
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,11 +71,17 @@ def eval_(
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
     names = list(rows[0])
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption="accuracies in %; worst tenth: mean over the worst "
-                  "10 % of clients; p10: their 10th percentile", caption_justify="left")  # fmt: skip
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption="accuracies in %; worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
+        caption_justify="left",
+    )
     for column in names:
-        table.add_column(column.replace("_", "\n"), justify="right" if column not in names[:4] else "left",
-                         no_wrap=True)  # fmt: skip
+        table.add_column(
+            column.replace("_", "\n"), justify="right" if column not in names[:4] else "left", no_wrap=True
+        )
     percent = "accuracy" in names
     for row in rows:
         table.add_row(*(shown(name, value, percent) for name, value in row.items()))

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..plan import PlannedRun, Request
 
 
-class KeepModels(str, Enum):
+class KeepModels(StrEnum):
     """Which final models a run folder keeps."""
 
     auto = "auto"
@@ -33,24 +33,88 @@ class KeepModels(str, Enum):
 
 
 def train(
-    experiment: Annotated[str, typer.Argument(help="An experiment's name or TOML file.", metavar="[EXPERIMENT]")] = "digits",
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="A method or `name:key=value,…`; may be repeated. Default: the experiment's list.", show_default=False)] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="A shard folder, or a data set as `name:key=value,…`.", show_default=False)] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", "-r", help="Communication rounds.", show_default=False)] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", "-s", help="Seeds such as 0-4 or 0,7.", show_default=False)] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Set any key of the experiment: key=value; may be repeated.", show_default=False)] = None,
-    source: Annotated[str | None, typer.Option("--source", help="File, folder or URL of data that must be prepared first.", show_default=False)] = None,
-    init: Annotated[Path | None, typer.Option("--init", help="Start from the global model of a run folder or a .safetensors file.", show_default=False)] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, max=1024, help="Processes that share a run's clients, one thread each. Default: one a core when a round is long enough.", show_default=False)] = None,
+    experiment: Annotated[
+        str, typer.Argument(help="An experiment's name or TOML file.", metavar="[EXPERIMENT]")
+    ] = "digits",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="A method or `name:key=value,…`; may be repeated. Default: the experiment's list.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="A shard folder, or a data set as `name:key=value,…`.", show_default=False),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", "-r", help="Communication rounds.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", "-s", help="Seeds such as 0-4 or 0,7.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set any key of the experiment: key=value; may be repeated.", show_default=False),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="File, folder or URL of data that must be prepared first.", show_default=False),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init", help="Start from the global model of a run folder or a .safetensors file.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            "-w",
+            min=1,
+            max=1024,
+            help="Processes that share a run's clients, one thread each. Default: one a core when rounds are long.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    keep_models: Annotated[KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")] = KeepModels.auto,
-    budget: Annotated[str | None, typer.Option("--budget", help="Stop cleanly after this time, such as 90s, 10m or 2h.", show_default=False)] = None,
-    checkpoint_seconds: Annotated[float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")] = 30,
+    keep_models: Annotated[
+        KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")
+    ] = KeepModels.auto,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Stop cleanly after this time, such as 90s, 10m or 2h.", show_default=False),
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")
+    ] = 30,
     runs: Annotated[Path, typer.Option("--runs", help="Where run folders go.")] = Path("runs"),
-    data_folder: Annotated[Path, typer.Option("--data-folder", help="Where shards are looked for and prepared.")] = Path("data"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would run and what it would cost.")] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Try each method's grid first (on validation data, a seed apart) and use the best from then on.")] = False,
-    new_clients: Annotated[float | None, typer.Option("--new-clients", min=0, max=0.9, help="Share of clients held out of training and judged at the end.", show_default=False)] = None,
+    data_folder: Annotated[
+        Path, typer.Option("--data-folder", help="Where shards are looked for and prepared.")
+    ] = Path("data"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Print what would run and what it would cost.")
+    ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Try each method's grid first (on validation data, a seed apart) and use the best from then on.",
+        ),
+    ] = False,
+    new_clients: Annotated[
+        float | None,
+        typer.Option(
+            "--new-clients",
+            min=0,
+            max=0.9,
+            help="Share of clients held out of training and judged at the end.",
+            show_default=False,
+        ),
+    ] = None,
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
@@ -73,10 +137,15 @@ def train(
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients
     request = Request(
-        load_experiment(experiment, overrides), methods=list(method or []),
-        seeds=None if seeds is None else parse_seeds(seeds), data=folder, data_folder=data_folder,
-        source=source, runs=runs, init=init,
-    )  # fmt: skip
+        load_experiment(experiment, overrides),
+        methods=list(method or []),
+        seeds=None if seeds is None else parse_seeds(seeds),
+        data=folder,
+        data_folder=data_folder,
+        source=source,
+        runs=runs,
+        init=init,
+    )
     device = default_device(device)
     options = RunOptions(workers, device, keep_models.value, deadline, checkpoint_seconds)
     if tune:
@@ -111,9 +180,14 @@ def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Ou
     stop = Stop(options.deadline)
     with TrainingProgress(console) as display:
         outcome = execute(
-            planned, display, stop, workers=lambda training: choose_workers(options.workers, training),
-            device=options.device, keep=options.keep, checkpoint_seconds=options.checkpoint_seconds,
-        )  # fmt: skip
+            planned,
+            display,
+            stop,
+            workers=lambda training: choose_workers(options.workers, training),
+            device=options.device,
+            keep=options.keep,
+            checkpoint_seconds=options.checkpoint_seconds,
+        )
     again = shlex.join(["selffl", *sys.argv[1:]])
     if outcome.stopped:
         reason = "stopped" if stop.signal else "time budget spent"
@@ -154,9 +228,12 @@ def _print_results(request: Request, planned: list[PlannedRun], outcome: Outcome
     name = request.experiment.name
     hashes = {run.config.data["hash"] for run in planned}
     finished = [
-        folder for folder in find_runs(request.runs, name)
-        if folder.result is not None and folder.record["label"] != WARM_START and folder.record["data"]["hash"] in hashes
-    ]  # fmt: skip
+        folder
+        for folder in find_runs(request.runs, name)
+        if folder.result is not None
+        and folder.record["label"] != WARM_START
+        and folder.record["data"]["hash"] in hashes
+    ]
     console.print(final_table(finished, {run.config.label for run in planned}))
     where = planned[-1].folder if len(planned) == 1 else request.runs / name
     console.print(f"runs: {where}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ for any number of ranks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,7 @@ def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Ten
     return out
 
 
-def evaluate_global(
-    model: FlatModel, vector: Tensor, parts: Mapping[str, DevicePart], collective: Collective
-) -> Sums:
+def evaluate_global(model: FlatModel, vector: Tensor, parts: Mapping[str, DevicePart], collective: Collective) -> Sums:
     """One model on every sample of the parts; batches are dealt to ranks in turn."""
     sums: Sums = {}
     for name, part in parts.items():
@@ -51,9 +50,7 @@ def evaluate_global(
 
 def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
     """Sums over each client's samples: [2, n] → [2, M], 0 for a client without samples."""
-    pairs = zip(offsets[:-1], offsets[1:], strict=True)
-    sums = np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairs]).T
-    return sums
+    return np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairwise(offsets)]).T
 
 
 def chunks(dealt: Dealt) -> Iterator[np.ndarray]:

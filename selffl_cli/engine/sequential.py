@@ -21,8 +21,7 @@ class SequentialCohort(Cohort):
 
     def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
         rows = [
-            self._grad_row(params[i : i + 1], client, stream, step)[0]
-            for i, client in enumerate(self.clients.tolist())
+            self._grad_row(params[i : i + 1], client, stream, step)[0] for i, client in enumerate(self.clients.tolist())
         ]
         return torch.cat(rows) if rows else params.new_empty((0, params.shape[-1]))
 
@@ -49,8 +48,13 @@ class SequentialCohort(Cohort):
             for number in range(count):
                 seen: list[Tensor] = []
 
-                def grad(params: Tensor, stream: str = "local", client: int = client, number: int = number,
-                         seen: list[Tensor] = seen) -> Tensor:
+                def grad(
+                    params: Tensor,
+                    stream: str = "local",
+                    client: int = client,
+                    number: int = number,
+                    seen: list[Tensor] = seen,
+                ) -> Tensor:
                     gradient, loss = self._grad_row(params, client, stream, number)
                     if stream == "local":
                         seen.append(loss)
@@ -69,7 +73,7 @@ class SequentialCohort(Cohort):
                 mean[i], scatter[i] = row_mean[0], row_scatter[0]
             losses.append(loss_sum)
 
-        finite = torch.stack([end.reshape(len(self), -1).isfinite().all(-1) for end in ends]).all(0)
+        finite = torch.stack([rows.isfinite().flatten(1).all(1) for rows in ends]).all(0)
         if losses:
             totals = torch.stack(losses)
             finite &= totals.isfinite()
@@ -77,5 +81,4 @@ class SequentialCohort(Cohort):
         if not finite.all():
             lost = int(self.clients[~finite].min())
             self.counts.diverged = lost if self.counts.diverged < 0 else min(self.counts.diverged, lost)
-        end = ends if isinstance(start, tuple) else ends[0]
-        return Local(end, mean, scatter if variance else None, steps + 1)
+        return Local(ends if isinstance(start, tuple) else ends[0], mean, scatter if variance else None, steps + 1)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import WARM_START, Experiment, TrainConfig, apply_setting, train_config
+from ..config import Experiment, TrainConfig, apply_setting, train_config
 from ..errors import SelfflError, UsageError
 from ..runs import RunFolder
 

@@ -41,7 +41,9 @@ class RunFolder:
         try:
             return tomllib.loads((self.path / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise SelfflError(f"{self.path / RECORD}: cannot be read ({error}); delete the folder, train again") from None
+            raise SelfflError(
+                f"{self.path / RECORD}: cannot be read ({error}); delete the folder, train again"
+            ) from None
 
     @property
     def result(self) -> dict[str, Any] | None:
