@@ -32,6 +32,7 @@ from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RESULT, RunFolder
 from .runs.checkpoint import Checkpoints, Saved
 from .runs.environment import describe
 from .runs.results import write_clients, write_models
+from .runs.scores import write_scores
 from .shards import PARTS, Shards
 
 GO, SAVE, STOP = 0, 1, 2
@@ -285,6 +286,8 @@ class Training:
             self.kept if lost is None else None,
             self.model.layout,
         )
+        kept = self.kept if lost is None else None
+        write_scores(self.folder.path, self.shards, self.model, self.parts, theta, kept)
         result: dict[str, Any] = {
             "status": "finished" if lost is None else "diverged",
             "round": line["round"],

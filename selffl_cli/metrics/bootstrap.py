@@ -51,7 +51,7 @@ class Tally:
         """False accepts [B] of each draw [B, S] at weighted counts `rejected` [B] of wake words rejected.
 
         As `det.Curve.fa_at`: at a flat of FR the lower FA, between two FRs a line; in counts, which are whole
-        numbers and can be compared exactly.
+        numbers and can be compared exactly. NaN in draws without a wake word.
         """
         step = max(CHUNK // (self.below.shape[1] + 1), 1)
         pieces = [
@@ -70,7 +70,16 @@ class Tally:
         high = (fr <= following[:, None]).sum(axis=1) - 1  # the end of that flat
         gap = following - fr[rows, low]
         share = np.where(gap > 0, (rejected - fr[rows, low]) / np.where(gap > 0, gap, 1), 0.0)
-        return fa[rows, low] + share * (fa[rows, high] - fa[rows, low])
+        found = fa[rows, low] + share * (fa[rows, high] - fa[rows, low])
+        return np.where(fr[:, -1] > 0, found, np.nan)
+
+
+def rejected(
+    labels: np.ndarray, baseline: np.ndarray, threshold: float, speaker: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Weighted count [B] of wake words that the baseline rejects in each draw [B, S]."""
+    missed = speaker[(labels == 1) & (baseline < threshold)]
+    return weights @ np.bincount(missed, minlength=weights.shape[1])
 
 
 def accepts(
@@ -82,17 +91,11 @@ def accepts(
     NaN in draws without a wake word.
     """
     labels, speakers = np.asarray(labels), weights.shape[1]
-    positive = labels == 1
-    if not positive.any():
-        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    missed = np.bincount(speaker[positive & (baseline < threshold)], minlength=speakers).astype(np.float64)
-    rejected = weights @ missed
+    count = rejected(labels, baseline, threshold, speaker, weights)
     own, theirs = (
-        Tally.of(labels, np.asarray(s, dtype=np.float64), speaker, speakers).accepts_at(weights, rejected)
+        Tally.of(labels, np.asarray(s, dtype=np.float64), speaker, speakers).accepts_at(weights, count)
         for s in (scores, baseline)
     )
-    empty = weights @ np.bincount(speaker[positive], minlength=speakers) == 0
-    own[empty] = theirs[empty] = np.nan
     return own, theirs
 
 

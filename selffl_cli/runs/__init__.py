@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RECORD, RESULT, METRICS, CLIENTS = "run.toml", "result.json", "metrics.jsonl", "clients.parquet"
 MODELS, ENVIRONMENT, LOCK, CHECKPOINT = "models.safetensors", "environment.json", "lock", "checkpoint"
+SCORES = "scores.parquet"  # of detection tasks
 
 
 class RunFolder:
