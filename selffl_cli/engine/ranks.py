@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -50,8 +51,7 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
         result = program(Collective(0, world))
         dist.barrier()  # nobody closes a connection that another still reads
     except RuntimeError as error:
-        failed = [child for child in children if os.waitpid(child, os.WNOHANG)[0]]
-        if not failed:
+        if not _one_ended(children):
             raise
         raise SelfflError(f"a worker died ({str(error).splitlines()[0]}); the same command resumes the run") from None
     finally:
@@ -75,6 +75,16 @@ def _child(rank: int, world: int, port: int, program: Callable[[Collective], obj
         if not isinstance(error, RuntimeError):  # a RuntimeError is a peer that left; it has said why itself
             traceback.print_exc()
         os._exit(1)
+
+
+def _one_ended(children: list[int], patience: float = 1.0) -> bool:
+    """Whether a rank has ended; its connections close a moment before the process is gone."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if any(os.waitpid(child, os.WNOHANG)[0] for child in children):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def _end(children: list[int]) -> None:
