@@ -57,9 +57,7 @@ def test_each_epoch_is_a_permutation_whose_short_batch_counts(
 def test_batches_depend_on_their_counters_alone() -> None:
     """Asked in any order, beside other streams: the same batch. Another counter: another batch."""
     sizes = np.array([30, 17, 50])
-    asked = [
-        (stream, client, step) for stream in ("local", "other") for client in range(3) for step in range(12)
-    ]
+    asked = [(stream, client, step) for stream in ("local", "other") for client in range(3) for step in range(12)]
     orderly = {key: Batches(1, 5, sizes, 4).indices(*key) for key in asked}
     mixed = Batches(1, 5, sizes, 4)
     for key in np.random.default_rng(0).permutation(np.arange(len(asked))):
@@ -122,9 +120,7 @@ def test_sums_have_the_same_bits_for_any_number_of_ranks(clients: int, world: in
         dealt = Dealt(ids, work, recorded)
         everyone += dealt.clients[dealt.local].tolist()
         own = len(dealt.local)
-        dealt.sum(
-            pick(dealt, rows) if own else torch.zeros(0, 3), pick(dealt, weights) if own else torch.zeros(0)
-        )
+        dealt.sum(pick(dealt, rows) if own else torch.zeros(0, 3), pick(dealt, weights) if own else torch.zeros(0))
         blocks.append(recorded.sent)
     assert sorted(everyone) == ids.tolist(), "every client belongs to one rank"
     exchanged = torch.stack(blocks).sum(0)  # one rank alone is not zero in each block, so this is exact
@@ -221,9 +217,7 @@ def test_full_batches_and_float64_and_the_budget() -> None:
 def test_flat_model_round_trip() -> None:
     with torch.random.fork_rng():
         model = FlatModel(MLP(4, [5, 3], 2), TASKS["classification"], CPU, torch.float64)
-    assert (
-        model.size == sum(p.numel() for p in model.module.parameters()) == 4 * 5 + 5 + 5 * 3 + 3 + 3 * 2 + 2
-    )
+    assert model.size == sum(p.numel() for p in model.module.parameters()) == 4 * 5 + 5 + 5 * 3 + 3 + 3 * 2 + 2
     vector = torch.randn(model.size, dtype=torch.float64)
     assert torch.equal(model.flatten(model.named(vector)), vector)
     x = torch.randn(7, 4, dtype=torch.float64)
@@ -338,9 +332,7 @@ def run(folder: Path, shards: Shards, method: str, workers: int, **options: Any)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_bits_on_any_number_of_workers(
-    method: str, tmp_path: Path, blobs: Shards, gaussian: Shards
-) -> None:
+def test_the_same_bits_on_any_number_of_workers(method: str, tmp_path: Path, blobs: Shards, gaussian: Shards) -> None:
     shards = gaussian if method == "oracle" else blobs
     alone = comparable(run(tmp_path / "1", shards, method, 1))
     for workers in (2, 4) if method in ("actperfl", "fedavg") else (3,):
@@ -356,9 +348,7 @@ def test_the_same_bits_on_any_number_of_workers(
     ],
     ids=str,
 )
-def test_the_same_bits_for_options_with_memory(
-    options: dict[str, Any], tmp_path: Path, blobs: Shards
-) -> None:
+def test_the_same_bits_for_options_with_memory(options: dict[str, Any], tmp_path: Path, blobs: Shards) -> None:
     alone = comparable(run(tmp_path / "1", blobs, "actperfl", 1, **options))
     assert comparable(run(tmp_path / "2", blobs, "actperfl", 2, **options)) == alone
 
@@ -366,9 +356,7 @@ def test_the_same_bits_for_options_with_memory(
 def test_a_run_is_the_same_twice_and_another_seed_is_not(tmp_path: Path, blobs: Shards) -> None:
     first, second = (comparable(run(tmp_path / name, blobs, "actperfl", 1)) for name in "ab")
     assert first == second
-    training(
-        tmp_path / "c", blobs, "actperfl", seed=1, batch_size=5, dtype="float32", rounds=4, eval_every=2
-    ).run()
+    training(tmp_path / "c", blobs, "actperfl", seed=1, batch_size=5, dtype="float32", rounds=4, eval_every=2).run()
     assert comparable(tmp_path / "c")[1] != first[1]
 
 
@@ -389,9 +377,7 @@ def poisoned(folder: Path, round_of_nan: Callable[[np.ndarray], None]) -> Shards
     round_of_nan(x)
     arrays = {"x": x, "y": rng.integers(0, 2, 40)}
     part = np.tile([0] * 6 + [1] * 2 + [2] * 2, 4)
-    write_shards(
-        folder, ShardData("bad", "natural", "classification", arrays, client, part, list("abcd"), ["n", "y"])
-    )
+    write_shards(folder, ShardData("bad", "natural", "classification", arrays, client, part, list("abcd"), ["n", "y"]))
     return Shards.open(folder)
 
 
@@ -416,6 +402,19 @@ def test_a_huge_rate_diverges_and_later_rounds_are_not_run(tmp_path: Path, gauss
     result = run_.run()
     assert result["status"] == "diverged" and 1 < result["round"] < 2000
     assert "NaN" not in (tmp_path / "run" / METRICS).read_text(), "JSON has no NaN"
+
+
+def test_an_infinite_loss_is_divergence_though_the_model_is_finite(tmp_path: Path) -> None:
+    """(theta - z)² overflows in float32 long before its gradient does."""
+    z, s = np.array([[1.0], [1e20], [2.0]]), np.ones(3)
+    arrays, part = {"x": np.concatenate([z, z]), "y": np.tile(s, 2)}, np.repeat([0, 2], 3)
+    data = ShardData(
+        "far", "natural", "gaussian", arrays, np.tile(np.arange(3), 2), part, list("abc"),
+        shared={"theta_0": np.zeros(1)}, client_columns={"variance": s}, notes={"s0": 1.0},
+    )  # fmt: skip
+    write_shards(tmp_path / "shards", data)
+    result = training(tmp_path / "run", Shards.open(tmp_path / "shards"), "fedavg", dtype="float32").run()
+    assert (result["status"], result["round"], result["client"]) == ("diverged", 1, 1)
 
 
 def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:

@@ -1,7 +1,7 @@
 """Golden trajectories: a few rounds of every method on one tiny problem, stored in tests/golden.
 
-They are what forces a version number to be raised: where a method's numbers change, runs made before and after
-must not be taken for one another. After raising it: `python tests/test_golden.py --write [METHOD …]`.
+They are what forces a version number to be raised: where the numbers of a method change, runs made before and
+after that must not be taken for one another. Write them anew: `python tests/test_golden.py --write [METHOD …]`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,40 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import class_shards, gaussian_shards, training
+from problems import gaussian_shards, training
 
 from selffl_cli import methods
 from selffl_cli.config import ENGINE_VERSION
 from selffl_cli.models import MODELS
+from selffl_cli.shards import ShardData, Shards, write_shards
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGITS = 6  # significant; float64 on any processor agrees to far more
 
 
+def uneven_shards(folder: Path) -> Shards:
+    """Six clients with 3 to 23 training samples of 4 inputs and 3 classes, 4 samples to validate, 5 to test."""
+    rng = np.random.default_rng(11)
+    sizes = [3, 23, 8, 5, 14, 10]
+    part = np.concatenate([np.repeat([0, 1, 2], [size, 4, 5]) for size in sizes])
+    client = np.repeat(np.arange(6), [size + 9 for size in sizes])
+    y = np.concatenate([rng.choice(3, size + 9, p=rng.dirichlet([0.5] * 3)) for size in sizes])
+    x = 2 * rng.normal(size=(3, 4))[y] + rng.normal(size=(len(y), 4))
+    arrays, names = {"x": x, "y": y}, [f"client {index}" for index in range(6)]
+    data = ShardData("uneven", "natural", "classification", arrays, client, part, names, ["a", "b", "c"])
+    write_shards(folder, data)
+    return Shards.open(folder)
+
+
 def trajectory(method: str, folder: Path) -> dict[str, Any]:
     """Five rounds with minibatches, incomplete cohorts and everything a method's defaults do."""
-    gaussian = method == "oracle"
-    shards = (gaussian_shards if gaussian else class_shards)(folder / "shards", clients=6)
+    shards = (gaussian_shards if method == "oracle" else uneven_shards)(folder / "shards")
     run = training(folder / "run", shards, method, rounds=5, participation=0.85, batch_size=5, local_epochs=2)
     result = run.run()
     assert result["status"] == "finished"
     lines = []
     for line in run.folder.metrics():
-        kept = {
+        kept: dict[str, Any] = {
             key: line[key] for key in ("round", "steps", "gradients", "train_loss", "method") if key in line
         }
         per_client = line.get("per_client", {})
@@ -71,9 +85,7 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
         return [text for key in old for text in differences(old[key], new[key], f"{where}.{key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [
-            text
-            for i, pair in enumerate(zip(old, new, strict=True))
-            for text in differences(*pair, f"{where}[{i}]")
+            text for i, pair in enumerate(zip(old, new, strict=True)) for text in differences(*pair, f"{where}[{i}]")
         ]
     numbers = isinstance(old, float | int) and isinstance(new, float | int)
     same = abs(old - new) <= 2 * 10 ** (1 - DIGITS) * max(abs(old), abs(new), 1e-6) if numbers else old == new
@@ -91,8 +103,8 @@ def test_trajectories_stand(method: str, tmp_path: Path) -> None:
     if found:
         pytest.fail(
             f"the numbers of {method} have changed, {len(found)} of them:\n  " + "\n  ".join(found[:5])
-            + "\nIf that is meant, raise the version of what changed, so that runs are not mixed up (a method's"
-            "\n`version`, a model's in selffl_cli/models/__init__.py, or ENGINE_VERSION in selffl_cli/config.py),"
+            + "\nIf that is meant, raise the version of what changed, so that runs are not mixed up (of a"
+            "\nmethod: its `version`; of a model: in selffl_cli/models; ENGINE_VERSION in selffl_cli/config.py),"
             f"\nand write the trajectory again: {again}"
         )  # fmt: skip
     assert old["versions"] == new["versions"], f"a version was raised and the numbers are the same: {again}"
@@ -104,11 +116,7 @@ def test_a_change_is_seen() -> None:
     assert differences(old, rounded({"a": [1.000001, 2.5e-5], "b": None, "c": 7})) == []
     for new in ({"a": [1.0001, 2.5e-5], "b": None, "c": 7}, {"a": [1.0, 2.51e-5], "b": None, "c": 7}):
         assert len(differences(old, rounded(new))) == 1
-    assert (
-        differences(old, {**old, "c": 8})
-        and differences(old, {**old, "b": 1.0})
-        and differences(old, {"a": []})
-    )
+    assert differences(old, {**old, "c": 8}) and differences(old, {**old, "b": 1.0}) and differences(old, {"a": []})
 
 
 def write(names: list[str]) -> None:
