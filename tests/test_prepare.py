@@ -48,7 +48,7 @@ def test_digits_are_all_there_once(tmp_path: Path) -> None:
     pixels, digits = bunch["data"], bunch["target"]
     expected = Counter((row.tobytes(), int(digit)) for row, digit in zip(pixels, digits, strict=True))
     assert Counter((row.tobytes(), int(d)) for row, d in zip(np.float64(x * 16), y, strict=True)) == expected
-    assert shards.num_clients == 20 and shards.manifest.partition == "dirichlet:alpha=1.0"
+    assert shards.num_clients == 20 and shards.manifest.partition == "dirichlet:alpha=1"
     assert shards.manifest.classes == [str(digit) for digit in range(10)]
     assert sum(vars(shards.manifest.samples).values()) == 1797
     assert min(part.sizes.min() for part in parts) >= 1
@@ -100,7 +100,7 @@ def test_the_same_arguments_are_the_same_folder(tmp_path: Path) -> None:
     folder = prepare("digits", {"clients": 10}, tmp_path)
     assert re.fullmatch(r"digits-dirichlet-alpha0\.3-c10-s0-[0-9a-f]{8}", folder.name)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    spelled = {"clients": 10, "partition": "dirichlet: alpha=0.30,min=1", "seed": 0, "test": 0.2}
+    spelled = {"clients": 10, "partition": "dirichlet: alpha=1.00,min=1", "seed": 0, "test": 0.2}
     assert prepare("digits", spelled, tmp_path) == find_or_prepare("digits", spelled, tmp_path) == folder
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     others: list[dict[str, Any]] = [{"clients": 11}, {"seed": 1}, {"test": 0.3}, {"partition": "iid"}]
@@ -252,7 +252,7 @@ def test_prepare_prints_a_summary_then_does_nothing(tmp_path: Path) -> None:
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
     folder = next(tmp_path.iterdir())
-    for words in ("1,797", "12", "Dirichlet(0.3 p)", "median", str(folder), "selffl train digits --data"):
+    for words in ("1,797", "12", "Dirichlet(1 p)", "median", str(folder), "selffl train digits --data"):
         assert words in first.output
     assert max(map(len, first.output.split("folder:")[0].splitlines())) <= 80
     before = everything(tmp_path)
