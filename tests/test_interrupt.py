@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_engine import comparable
-from tiny import arguments, make_place, only_run
+from tiny import arguments, comparable, make_place, only_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.runs import CHECKPOINT, RESULT, RunFolder

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from problems import class_shards, training
-from test_engine import comparable
+from tiny import comparable
 
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
@@ -126,9 +126,7 @@ def test_stopped_after_each_round_and_taken_up_by_others(
     result, turn = None, 0
     while result is None:
         try:
-            result = train(
-                tmp_path / "parts", shards, method, workers=workers[turn % 2], should_stop=lambda: True
-            )
+            result = train(tmp_path / "parts", shards, method, workers=workers[turn % 2], should_stop=lambda: True)
         except Stopped:
             turn += 1
     assert turn == ROUNDS  # rounds 0 to 3 each ended in a stop
@@ -258,9 +256,7 @@ def test_two_processes_on_one_run(tmp_path: Path, shards: Shards, undisturbed: P
     assert comparable(folder) == comparable(undisturbed)
 
 
-def test_write_whole_leaves_the_old_file_when_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_whole_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     files.write_whole(path, "old")
 

@@ -1,13 +1,16 @@
-"""An experiment of a second for the command: seven clients, 40 rounds, with a checkpoint after each."""
+"""An experiment of a second for the command, with a checkpoint after each round; and what two runs must share."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from problems import class_shards
 
 from selffl_cli.cli.main import main
+from selffl_cli.runs import METRICS, MODELS
 
 TOML = """
 name = "tiny"
@@ -47,3 +50,15 @@ def make_place(folder: Path) -> Path:
 def only_run(runs: Path) -> Path:
     (found,) = runs.glob("tiny/*/run.toml")
     return found.parent
+
+
+def comparable(folder: Path) -> tuple[list[dict[str, Any]], bytes, dict[str, list]]:
+    """Everything that a run must give again to the bit: metrics without times, models, clients' figures."""
+    import pyarrow.parquet as parquet
+
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    for line in lines:
+        line.pop("time")
+    table = parquet.read_table(folder / "clients.parquet")
+    columns = {name: [repr(v) for v in table[name].to_pylist()] for name in table.column_names}
+    return lines, (folder / MODELS).read_bytes(), columns
