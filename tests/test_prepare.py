@@ -98,7 +98,7 @@ def test_random_numbers_depend_on_seed_and_purpose_alone() -> None:
 
 def test_the_same_arguments_are_the_same_folder(tmp_path: Path) -> None:
     folder = prepare("digits", {"clients": 10}, tmp_path)
-    assert re.fullmatch(r"digits-dirichlet-alpha0\.3-c10-s0-[0-9a-f]{8}", folder.name)
+    assert re.fullmatch(r"digits-dirichlet-alpha1-c10-s0-[0-9a-f]{8}", folder.name)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     spelled = {"clients": 10, "partition": "dirichlet: alpha=1.00,min=1", "seed": 0, "test": 0.2}
     assert prepare("digits", spelled, tmp_path) == find_or_prepare("digits", spelled, tmp_path) == folder
