@@ -124,6 +124,12 @@ class Tuning(Strict):
         return self
 
 
+class ReportConfig(Strict):
+    """What the report of a detection task is read at: the `[report]` table. It changes no run."""
+
+    false_rejects: float = Field(0.05, gt=0, lt=1, description="share of wake words the baseline rejects, on validation")
+
+
 class Experiment(Strict):
     """One table or figure: data, model, methods, seeds and what is claimed of it."""
 
@@ -138,6 +144,7 @@ class Experiment(Strict):
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     tuning: Tuning | None = None
     sweep: dict[str, list[Any]] = {}
+    report: ReportConfig = ReportConfig()
     claims: list[Claim] = []
 
     @field_validator("name")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import time
@@ -137,6 +138,7 @@ def _write_files(folder: Path, data: ShardData) -> None:
         offsets = np.concatenate([[0], np.cumsum(counts[name])]).astype(np.int64)
         arrays = {key: np.ascontiguousarray(_at(values, rows)) for key, values in data.arrays.items()}
         save_file({**arrays, "offsets": offsets}, folder / f"{name}.safetensors")
+        _release(data.arrays)
     if data.shared:
         shared = {key: np.ascontiguousarray(values) for key, values in data.shared.items()}
         save_file(shared, folder / "shared.safetensors")
@@ -161,6 +163,14 @@ def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
         return values[rows[0] : rows[-1] + 1]
     return values[rows]
+
+
+def _release(arrays: Mapping[str, np.ndarray]) -> None:
+    """Lets go of the pages of arrays that are mapped from disk, so that the parts are in memory one at a time."""
+    for values in arrays.values():
+        mapped = getattr(values, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _client_table(data: ShardData, counts: Mapping[str, np.ndarray]) -> pyarrow.Table:

@@ -16,6 +16,7 @@ from ..config import WARM_START, Experiment
 from ..errors import SelfflError
 from ..runs import RunFolder, find_runs
 from .choose import choose, refuse_mixed
+from .detection import Detection, detection
 
 SHARES = (
     "accuracy",
@@ -58,6 +59,7 @@ class Results:
     points: pd.DataFrame
     spread: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    detection: Detection | None = None  # of wake words, where runs kept their scores
 
     @cached_property
     def metric(self) -> str:
@@ -125,11 +127,27 @@ def collect(experiment: Experiment, root: Path) -> Results:
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
     points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
+    found = None
+    if len(settings) == 1:
+        done_runs = [(run.label, run.seed, run.folder) for run in runs if not run.diverged]
+        found = detection(done_runs, experiment.report.false_rejects)
+    if found:
+        points = pd.concat([points, *_detected(points, found)], ignore_index=True)
+        notes += found.notes
     for run in runs:
         if run.diverged:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
             notes.append(f"Diverged, so in no mean: {run.label}, seed {run.seed}{_in(run.setting)}: {why}.")
-    return Results(experiment, runs, labels, settings, points, spread, notes + remarks)
+    return Results(experiment, runs, labels, settings, points, spread, notes + remarks, found)
+
+
+def _detected(points: pd.DataFrame, found: Detection) -> Iterable[pd.DataFrame]:
+    """Relative false accepts and equal error rates of each run's final models, as points of its last round."""
+    for label, seed, scored, baseline in found.runs:
+        own = points[(points["label"] == label) & (points["seed"] == seed)]
+        last = own.sort_values("round", kind="stable").tail(1).drop(columns=["what", "value"])
+        figures = pd.DataFrame(found.figures(scored, baseline).items(), columns=["what", "value"])
+        yield last.merge(figures, how="cross")
 
 
 def _in(setting: str) -> str:

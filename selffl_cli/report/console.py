@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from . import wakeword
 from .build import Report
 from .claims import Entry
 from .collect import Results
@@ -20,6 +21,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.entries:
         console.print(ledger_table(report.results, report.entries))
     for table in main_tables(report):
+        console.print(table)
+    for table in wakeword.terminal_tables(report.results):
         console.print(table)
     console.print(
         "* better than every other (paired 95 % intervals); † cannot be told from the best mean",

@@ -1,0 +1,228 @@
+"""The wake-word tables: from a corpus to Tables 1 and 2 through the commands, and from scores that a test chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from run_folders import write_run
+
+from selffl_cli.cli.main import main
+from selffl_cli.config import Experiment
+from selffl_cli.metrics import det
+from selffl_cli.report.build import build
+from selffl_cli.report.collect import collect
+from selffl_cli.report.wakeword import PAPER, wake_word_section, words
+
+DEVICES = list("ABCDE")
+
+
+def scores(seed: int, shift: float, kinds: tuple[str, ...] = ("global", "personal")) -> pa.Table:
+    """40 wake words and 120 others on each device by 20 speakers; the larger the shift, the better told apart."""
+    frames = []
+    for part, rows in (("validation", 80), ("test", 160)):
+        for client in range(5):
+            rng = np.random.default_rng([seed, client, rows])  # the same clips for every model
+            label = (np.arange(rows) % 4 == 0).astype(np.int8)
+            base = rng.normal(0, 1, rows)
+            for kind in kinds:
+                score = base + (shift + 0.3 * (kind == "personal") - 0.1 * client) * label
+                frames.append(pd.DataFrame({
+                    "part": part, "client": np.int32(client), "model": kind, "label": label,
+                    "speaker": (np.arange(rows) % 20).astype(np.int32), "score": score.astype(np.float32),
+                }))  # fmt: skip
+    return pa.Table.from_pandas(pd.concat(frames), preserve_index=False)
+
+
+def write(root: Path, label: str, seed: int, shift: float, names: list[str] = DEVICES, groups: str = "") -> Path:
+    """A finished run with scores, started from the warm start of its seed."""
+    key = f"{seed:08x}"
+    warm = label == "warm-start"
+    folder = write_run(
+        root, label, seed, {0: 0.5, 4: 0.8}, clients=5, key=key if warm else "00000000", data_hash=f"d{seed}",
+        init="" if warm else f"run-{key}",
+    )  # fmt: skip
+    table = parquet.read_table(folder / "clients.parquet").to_pandas()
+    table["name"], table["group"] = names, [groups[i] if groups else "" for i in range(5)]
+    parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "clients.parquet")
+    if label != "pfedme":
+        parquet.write_table(scores(seed, shift), folder / "scores.parquet")
+    return folder
+
+
+def experiment(**more: object) -> Experiment:
+    methods: dict[str, dict[str, str]] = {"actperfl": {}, "fedavg-e": {}, "local": {}, "pfedme": {}}
+    return Experiment.model_validate(
+        {"name": "made", "data": {"name": "digits"}, "model": {"name": "mlp"}, "methods": methods, **more}
+    )
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed in range(3):
+        write(tmp_path, "warm-start", seed, 1.5)
+        for label, shift in (("actperfl", 2.0), ("fedavg-e", 1.5), ("pfedme", 0.0)):
+            write(tmp_path, label, seed, shift)
+    return tmp_path
+
+
+def rows_of(frame: pd.DataFrame, kind: str, device: str) -> pd.DataFrame:
+    return frame[(frame["part"] == "test") & (frame["model"] == kind) & (frame["client"] == DEVICES.index(device))]
+
+
+def test_tables_hold_the_metric(runs: Path) -> None:
+    found = collect(experiment(), runs).detection
+    assert found is not None and found.devices == DEVICES and found.labels == ["actperfl", "fedavg-e"]
+    for outcome in found.outcomes:
+        own = theirs = 0.0
+        for seed in range(3):
+            model, base = (
+                scores(seed, s).to_pandas() for s in ({"actperfl": 2.0, "fedavg-e": 1.5}[outcome.label], 1.5)
+            )
+            tau = base[(base["part"] == "validation") & (base["model"] == "global")]
+            threshold = det.threshold_near(tau["label"].to_numpy(), tau["score"].to_numpy(np.float64), 0.05)
+            x, b = (rows_of(f, kind, outcome.device) for f, kind in ((model, outcome.model), (base, "global")))
+            at = det.relative(
+                x["label"].to_numpy(), b["score"].to_numpy(np.float64), x["score"].to_numpy(np.float64), threshold
+            )
+            own, theirs = own + at.accepts, theirs + at.baseline
+        assert outcome.accepts == pytest.approx(own) and outcome.baseline == pytest.approx(theirs)
+        assert outcome.ratio is not None and outcome.interval is not None
+        low, high = outcome.interval
+        assert low <= outcome.ratio <= high
+        if (outcome.label, outcome.model) == ("fedavg-e", "global"):  # the baseline's own scores
+            assert outcome.ratio == low == high == 1.0
+        if outcome.label == "actperfl":
+            assert outcome.ratio < 1
+
+
+def test_what_the_page_shows(runs: Path, tmp_path: Path) -> None:
+    claims = [
+        {"id": "lower", "text": "x", "left": "actperfl:test.global.relative_fa_A",
+         "right": "fedavg-e:test.global.relative_fa_A", "relation": "less"},
+        {"id": "mean", "text": "x", "left": "fedavg-e:test.global.relative_fa", "right": 1.0, "relation": "equal",
+         "margin": 0.01},
+    ]  # fmt: skip
+    made = build(experiment(claims=claims), runs, tmp_path / "out", [], "selffl report made")
+    page = (made.folder / "README.md").read_text()
+    assert "public recordings heard through simulated devices, not the Alexa recordings" in page
+    assert "| method | seeds | A | B | C | D | E |" in page and "Table 2: relative false accepts, personal" in page
+    assert "|   in the paper |  | 0.92 | 0.94 | 0.91 | 0.91 | 1.01 |" in page
+    assert "| fedavg-e | 3 | 1.00 [1.00, 1.00] |" in page
+    assert "pfedme (seed 0), pfedme (seed 1)" in page  # no scores, and said so
+    for name in ("det-global.png", "det-personal.png", "det-global.svg", "wakeword.tex"):
+        assert (made.folder / name).stat().st_size > 1000
+    frame = pd.read_csv(made.folder / "wakeword.csv")
+    assert len(frame) == 2 * 2 * 5 and set(frame["device"]) == set(DEVICES)
+    assert frame.loc[(frame["method"] == "actperfl") & (frame["model"] == "personal"), "paper"].tolist() == list(
+        PAPER["personal"]["actperfl"]
+    )
+    assert r"\toprule" in (made.folder / "wakeword.tex").read_text()
+    assert frame["fr_at_one_false_accept_an_hour"].isna().all()  # two minutes of others
+    assert made.entries[0].left < made.entries[0].right == 1.0
+    assert made.entries[1].left == pytest.approx(1.0)
+    (tmp_path / "again").mkdir()
+    section = wake_word_section(collect(experiment(), runs), tmp_path / "again")
+    assert section in page
+    for name in ("wakeword.csv", "det-global.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_the_threshold_is_an_option(runs: Path) -> None:
+    few, many = (collect(experiment(report={"false_rejects": rate}), runs).detection for rate in (0.05, 0.3))
+    assert few is not None and many is not None
+    assert few.baselines["false rejects"].mean() < many.baselines["false rejects"].mean()
+    assert few.baselines["false accepts"].mean() > many.baselines["false accepts"].mean()
+
+
+def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
+    names = ["kitchen", "hall", "car", "phone", "desk"]
+    for label in ("warm-start", "local"):
+        write(tmp_path, label, 0, 1.5, names, "NNFFF")
+    found = collect(experiment(), tmp_path).detection
+    assert found is not None and found.devices == ["N", "F"]
+    assert found.baselines.loc[0, "wake words"] == 80 and found.baselines.loc[1, "wake words"] == 120
+
+
+def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:
+    write(tmp_path, "warm-start", 0, 50.0)
+    write(tmp_path, "local", 0, 1.0)
+    found = collect(experiment(), tmp_path).detection
+    assert found is not None
+    outcome = next(o for o in found.outcomes if o.model == "global")
+    assert outcome.ratio is None and outcome.baseline == 0 and outcome.accepts > 0
+    assert words(outcome) == f"withheld ({outcome.accepts:.3g} to 0)"
+    assert "withheld (" in wake_word_section(collect(experiment(), tmp_path), tmp_path)
+
+
+def test_other_tasks_have_no_such_section(tmp_path: Path) -> None:
+    write_run(tmp_path, "local", 0, {0: 0.5, 4: 0.8})
+    assert collect(experiment(), tmp_path).detection is None
+    assert wake_word_section(collect(experiment(), tmp_path), tmp_path) == ""
+    assert not list(tmp_path.glob("wakeword*"))
+
+
+TOML = """
+name = "words"
+seeds = [0, 1]
+[data]
+name = "audio"
+wake_word = "happy"
+split = "50/20/30"
+frames = 16
+[model]
+name = "mlp"
+hidden = [8]
+[train]
+rounds = 2
+local_steps = 3
+batch_size = 8
+learning_rate = 0.02
+eval_every = 2
+[warm_start]
+method = "fedavg-w"
+rounds = 3
+[methods.actperfl]
+[methods.fedavg-e]
+[methods.local]
+[[claims]]
+id = "eer"
+text = "the equal error rate is a figure"
+left = "actperfl:test.global.eer_A"
+right = 1.0
+relation = "less"
+"""
+
+
+def test_from_recordings_to_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("soundfile", reason="needs the extra 'audio': pip install 'selffl[audio]'")
+    from test_audio import as_zip, recordings
+
+    source = as_zip(recordings(), tmp_path / "words.zip")
+    (tmp_path / "words.toml").write_text(TOML)
+    place = ["--runs", str(tmp_path / "runs")]
+    train = [
+        "train",
+        str(tmp_path / "words.toml"),
+        "--source",
+        str(source),
+        "--data-folder",
+        str(tmp_path / "data"),
+        *place,
+    ]
+    assert main(train) == 0, capsys.readouterr().err
+    table = parquet.read_table(next((tmp_path / "runs").glob("words/*-actperfl-s0-*/scores.parquet"))).to_pandas()
+    assert set(table["part"]) == {"validation", "test"} and set(table["model"]) == {"global", "personal"}
+    assert table["score"].nunique() > 100
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "words.toml"), *place, "--out", str(tmp_path / "results")]) == 0
+    out = capsys.readouterr().out
+    assert "Table 1: relative false accepts, global models" in out and "not the Alexa" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "page:" not in line)
+    page = (tmp_path / "results" / "words" / "README.md").read_text()
+    local = next(line for line in page.split("Table 2")[1].splitlines() if line.startswith("| local"))
+    assert local.count("[") + local.count("withheld") == 5
