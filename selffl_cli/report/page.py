@@ -229,7 +229,7 @@ def _train_command(results: Results) -> str:
         command = run.folder.environment.get("command")
         words = command if isinstance(command, list) else shlex.split(command or "")
         if len(words) > 1:
-            line = shlex.join(["selffl", *words[1:]])
+            line = shlex.join(["selffl", *_without_places(words[1:])])
             if line not in recorded:
                 recorded.append(line)
     seeds = sorted({run.seed for run in results.runs})
@@ -237,6 +237,21 @@ def _train_command(results: Results) -> str:
     if not recorded or len(recorded) > 12:
         return whole
     return "\n".join(recorded)
+
+
+PLACES = ("--runs", "--data-folder", "--workers", "-w", "--device")  # where and how, which changes no number
+
+
+def _without_places(words: list[str]) -> list[str]:
+    """A command's words without the maker's own folders; of a source file its name alone."""
+    kept: list[str] = []
+    skip = False
+    for before, word in zip(["", *words], words, strict=False):
+        if skip or word in PLACES:
+            skip = not skip and word in PLACES
+        elif not word.startswith(tuple(f"{place}=" for place in PLACES if place.startswith("--"))):
+            kept.append(word.rsplit("/", 1)[-1] if before == "--source" else word)
+    return kept
 
 
 def _seed_list(seeds: list[int]) -> str:
