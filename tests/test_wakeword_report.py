@@ -155,7 +155,7 @@ def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:
     assert found is not None
     outcome = next(o for o in found.outcomes if o.model == "global")
     assert outcome.ratio is None and outcome.baseline == 0 and outcome.accepts > 0
-    assert words(outcome) == f"withheld ({outcome.accepts:.3g} to 0)"
+    assert words(outcome) == f"withheld ({outcome.accepts:.3g}/0)"
     assert "withheld (" in wake_word_section(collect(experiment(), tmp_path), tmp_path)
 
 

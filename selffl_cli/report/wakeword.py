@@ -78,7 +78,7 @@ def relative_tables(found: Detection) -> list[Table]:
 def words(outcome: Outcome) -> str:
     """ "0.92 [0.85, 1.01]"; the counts where the ratio is withheld."""
     if outcome.ratio is None:
-        return f"withheld ({outcome.accepts:.3g} to {outcome.baseline:.3g})" if outcome.seeds else "–"
+        return f"withheld ({outcome.accepts:.3g}/{outcome.baseline:.3g})" if outcome.seeds else "–"
     if outcome.interval is None:
         return f"{outcome.ratio:.2f}"
     low, high = ("∞" if math.isinf(end) else f"{end:.2f}" for end in outcome.interval)
@@ -161,7 +161,8 @@ def how_to_read(found: Detection) -> str:
         f"threshold rejects about {found.false_rejects:.0%} of the validation part's wake words. Below 1 is better. "
         f"Counts are summed over seeds; in brackets the 95 % interval of {RESAMPLES:,} bootstrap draws of speakers "
         "(the same in every seed; it does not hold the spread between seeds, which the claims are judged by). "
-        "*Withheld*: the baseline accepts nothing falsely there; its false accepts stand behind the model's."
+        "*Withheld*: the baseline accepts nothing falsely there; both counts are shown. No brackets: the ratio is "
+        "undefined in more than a twentieth of the draws."
     )
 
 
@@ -178,7 +179,7 @@ def terminal_tables(results: Results) -> list[RichTable]:
             table.add_column(head, justify="right")
         for cells in made.rows:
             paper = cells[0].value.startswith(" ")
-            shown = [escape(c.value.replace(" [", "\n[").replace(", ", "–")) for c in cells[2:]]
+            shown = [escape(c.value.replace(" [", "\n[").replace(" (", "\n(").replace(", ", "–")) for c in cells[2:]]
             table.add_row(escape(cells[0].value.strip()), *shown, style="dim" if paper else None)
         tables.append(table)
     return tables

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..engine.flat import DevicePart, FlatModel
     from ..shards import Shards
 
-BATCH = 256  # samples scored at once
+BATCH = 64  # samples scored at once: the maps of a convolutional network stay in the cache
 
 
 def write_scores(
@@ -43,9 +43,7 @@ def write_scores(
             for kind, vector in (("global", theta), ("personal", None if personal is None else personal[client])):
                 if vector is None or not len(y):
                     continue
-                score = torch.cat([
-                    log_odds(model.outputs(vector, x[i : i + BATCH])) for i in range(0, len(y), BATCH)
-                ])
+                score = torch.cat([log_odds(model.outputs(vector, x[i : i + BATCH])) for i in range(0, len(y), BATCH)])
                 tables.append(pa.table({
                     "part": [name] * len(y), "client": pa.array([client] * len(y), pa.int32()),
                     "model": [kind] * len(y), "label": pa.array(y.tolist(), pa.int8()),
