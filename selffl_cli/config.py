@@ -127,7 +127,7 @@ class Tuning(Strict):
 class ReportConfig(Strict):
     """What the report of a detection task is read at: the `[report]` table. It changes no run."""
 
-    false_rejects: float = Field(0.05, gt=0, lt=1, description="share of wake words the baseline rejects, on validation")
+    false_rejects: float = Field(0.05, gt=0, lt=1, description="share of wake words that the baseline rejects")
 
 
 class Experiment(Strict):
