@@ -120,9 +120,7 @@ def test_log_mel_from_its_definition() -> None:
     power = np.abs((frame * np.exp(-2j * np.pi * np.outer(k, n) / 512)).sum(axis=1)) ** 2
     mels = 1127 * np.log(1 + k * 31.25 / 700)
     edges = np.linspace(1127 * np.log(1 + 20 / 700), 1127 * np.log(1 + 8000 / 700), 66)
-    expected = [
-        np.log(max(1e-7, (power * np.interp(mels, edges[b : b + 3], [0, 1, 0])).sum())) for b in range(64)
-    ]
+    expected = [np.log(max(1e-7, (power * np.interp(mels, edges[b : b + 3], [0, 1, 0])).sum())) for b in range(64)]
     assert np.allclose(features.log_mel(clip[None].astype(np.float32))[0, 40], expected, atol=1e-3)
 
 
@@ -196,12 +194,17 @@ def test_any_bytes_are_decoded_or_refused(data: bytes, head: bytes) -> None:
 # --- speakers
 
 
-def test_hash_rule_by_known_speakers() -> None:
-    # worked by hand from the published rule: SHA-1 modulo 2^27, in per cent of 2^27 - 1
-    for name in ("00176480", "004ae714", "00f0204f"):
-        per_cent = int(hashlib.sha1(name.encode()).hexdigest()[-7:], 16) % 2**27 * 100 / (2**27 - 1)
-        expected = VALIDATION if per_cent < 10 else TEST if per_cent < 20 else TRAIN
-        assert corpus.hash_part(name) == expected
+def test_hash_rule_is_the_published_one() -> None:
+    # SHA-1 modulo 2^27 is its last 27 bits; in per cent of 2^27 - 1
+    names = [hashlib.md5(b"%d" % i).hexdigest()[:8] for i in range(300)]
+    found = []
+    for name in names:
+        last = int.from_bytes(hashlib.sha1(name.encode()).digest()[-4:], "big") & (2**27 - 1)
+        share = last / (2**27 - 1)
+        found.append(VALIDATION if share < 0.1 else TEST if share < 0.2 else TRAIN)
+        assert corpus.hash_part(name) == found[-1]
+        assert corpus.hash_part(name, (20, 50, 30)) == (VALIDATION if share < 0.5 else TEST if share < 0.8 else TRAIN)
+    assert np.allclose(np.bincount(found) / 300, [0.8, 0.1, 0.1], atol=0.05)
 
 
 @settings(max_examples=50, deadline=None)
@@ -307,10 +310,7 @@ def test_every_form_of_the_corpus_gives_the_same_data(made: tuple[Path, Shards],
         as_tar(recordings(), tmp_path / "words.tar.gz"),
     ]
     for source in sources:
-        assert (
-            Shards.open(prepare("speech-commands", OPTIONS, tmp_path / source.stem, source)).hash
-            == shards.hash
-        )
+        assert Shards.open(prepare("speech-commands", OPTIONS, tmp_path / source.stem, source)).hash == shards.hash
     again = prepare("speech-commands", OPTIONS, tmp_path / "again", sources[0])
     assert Shards.open(again).hash == shards.hash
     other = prepare("speech-commands", {**OPTIONS, "seed": 1}, tmp_path, sources[0])
@@ -330,9 +330,7 @@ def test_official_lists_come_first(tmp_path: Path) -> None:
         found = {speakers[s] for s in shards.part(part).arrays["speaker"].tolist()}
         assert found == set(chosen)
     files["testing_list.txt"] += f"\nbed/{speakers[0]}_nohash_0.wav".encode()
-    files["validation_list.txt"] = files["validation_list.txt"].replace(
-        f"bed/{speakers[0]}".encode(), b"bed/zz"
-    )
+    files["validation_list.txt"] = files["validation_list.txt"].replace(f"bed/{speakers[0]}".encode(), b"bed/zz")
     with pytest.raises(SelfflError, match=f"{speakers[0]} into two parts"):
         prepare("speech-commands", {"wake_word": "cat"}, tmp_path / "b", as_folder(files, tmp_path / "f"))
 
@@ -345,9 +343,7 @@ def test_bad_clips_are_skipped_counted_and_listed(tmp_path: Path) -> None:
     files["bed/slow_nohash_0.wav"] = encoded(tone(300, 0, rate=8000), rate=8000)
     files["__MACOSX/bed/._x_nohash_0.wav"] = files["bed/.DS_Store"] = b"x"
     source = as_folder(files, tmp_path / "words")
-    with pytest.raises(
-        SelfflError, match=r"7 of 128 recordings cannot be used \(.*more than 1\.0%.*--max-bad"
-    ):
+    with pytest.raises(SelfflError, match=r"7 of 128 recordings cannot be used \(.*more than 1\.0%.*--max-bad"):
         prepare("speech-commands", OPTIONS, tmp_path / "data", source)
     assert not list((tmp_path / "data").glob("*"))
     shards = Shards.open(prepare("speech-commands", {**OPTIONS, "max_bad": 0.1}, tmp_path / "data", source))
@@ -360,9 +356,7 @@ def test_bad_clips_are_skipped_counted_and_listed(tmp_path: Path) -> None:
 
 
 def test_a_wake_word_that_is_not_there(made: tuple[Path, Shards], tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match="no recordings of 'marvin'.*bed \\(40\\), cat \\(40\\), happy \\(40\\)"
-    ):
+    with pytest.raises(UsageError, match="no recordings of 'marvin'.*bed \\(40\\), cat \\(40\\), happy \\(40\\)"):
         prepare("speech-commands", {}, tmp_path, made[0])
     with pytest.raises(UsageError, match="which word is the wake word"):
         prepare("audio", {}, tmp_path, made[0])
@@ -380,9 +374,7 @@ def test_an_archive_that_climbs_out_is_refused(tmp_path: Path) -> None:
         prepare("speech-commands", OPTIONS, tmp_path / "data", source)
 
 
-def test_a_full_disk_leaves_nothing(
-    made: tuple[Path, Shards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_nothing(made: tuple[Path, Shards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -447,9 +439,7 @@ def test_clients_csv_that_cannot_be(tmp_path: Path, change, message: str) -> Non
 
 def test_listen_writes_wavs_and_a_picture(made: tuple[Path, Shards], tmp_path: Path) -> None:
     options = read_options("speech-commands", {**OPTIONS, "listen": str(tmp_path / "heard")})
-    prepare(
-        "speech-commands", options, made[1].path.parent, made[0]
-    )  # found again: listening is no other data
+    prepare("speech-commands", options, made[1].path.parent, made[0])  # found again: listening is no other data
     names = sorted(path.name for path in (tmp_path / "heard").iterdir())
     assert "devices.png" in names and len([n for n in names if n.endswith("-B-far-field.wav")]) == 3
     assert len(list(made[1].path.parent.iterdir())) == 1
