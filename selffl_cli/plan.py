@@ -95,6 +95,7 @@ def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any
 
 def plan(request: Request) -> list[PlannedRun]:
     """Every run of the request, in order of setting, seed and method; prepares shards that are missing."""
+    init_file(request.init)
     runs: list[PlannedRun] = []
     opened: dict[Path, Shards] = {}
     for setting in request.experiment.settings():
