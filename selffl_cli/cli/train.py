@@ -34,7 +34,7 @@ class KeepModels(StrEnum):
 
 def train(
     experiment: Annotated[
-        str, typer.Argument(help="An experiment's name or TOML file.", metavar="[EXPERIMENT]")
+        str, typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT")
     ] = "digits",
     method: Annotated[
         list[str] | None,

@@ -17,9 +17,7 @@ from .pixels import image_shape, scaled
 
 
 class Options(Strict):
-    channels: list[int] = Field(
-        [16, 32], min_length=2, max_length=2, description="channels of the two convolutions"
-    )
+    channels: list[int] = Field([16, 32], min_length=2, max_length=2, description="channels of the two convolutions")
     dense: int = Field(128, ge=1, le=65536, description="units of the dense layer before the output")
 
 

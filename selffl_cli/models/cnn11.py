@@ -47,9 +47,7 @@ class CNN11(nn.Module):
             before = channels
         self.convolutions = nn.Sequential(*layers)
         inputs = before * (frames // 16) * (bins // 16)
-        self.dense = nn.Sequential(
-            nn.Linear(inputs, DENSE[0]), nn.ReLU(), nn.Linear(DENSE[0], DENSE[1]), nn.ReLU()
-        )
+        self.dense = nn.Sequential(nn.Linear(inputs, DENSE[0]), nn.ReLU(), nn.Linear(DENSE[0], DENSE[1]), nn.ReLU())
         self.output = nn.Linear(DENSE[1], classes)
         for layer in self.modules():
             # He et al. 2015: torch's own start shrinks the signal at each of the eleven layers

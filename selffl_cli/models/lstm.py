@@ -71,7 +71,5 @@ def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> St
             "it is for data sets of text, prepared for example by: selffl prepare sent140"
         )
     if len(manifest.classes) != 2:
-        raise SelfflError(
-            f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}"
-        )
+        raise SelfflError(f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}")
     return StackedLSTM(shared["embedding"], **options.model_dump())
