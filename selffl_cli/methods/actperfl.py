@@ -16,7 +16,7 @@ from torch import Tensor
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
 from ..validation import Strict
-from .base import Method, last_personal
+from .base import Federated
 from .hierarchy import extrapolate, log_shrinkage, precision, start_weight
 from .uncertainty import Inter, Intra, Normaliser, add_tables, inter_variance, intra_variance
 
@@ -35,14 +35,11 @@ class Options(Strict):
     fisher_prior: float = Field(1.0, gt=0, description="prior precision of intra = fisher")
 
 
-class ActPerFL(Method):
+class ActPerFL(Federated[Options]):
     idea = "uncertainty within and between clients sets start, steps and weight of each"
     paper = "Chen et al., FL4NLP 2022 (ActPerFL); NeurIPS 2022 (Self-FL)"
     per_client = "its model, s_m, its share in the last aggregate"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)
@@ -154,12 +151,6 @@ class ActPerFL(Method):
         good = h.isfinite() & (h > 0)
         smooth = torch.where(had, (before + h) / 2, h)
         state.clients.write("curvature", cohort.clients[good], smooth[good])
-
-    def personal(self, state: State, cohort: Cohort) -> Tensor:
-        return last_personal(state, cohort)
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]
 
     def traffic(self, size: int, head: int) -> tuple[int, int]:
         return size + 2, size + 1  # theta, s0 and S down; theta_m and s_m up

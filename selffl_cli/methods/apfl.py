@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Method, Weighted, Weighting, average_weights, last_personal
+from .base import Federated, Weighted, Weighting, average_weights
 
 
 class Options(Weighted):
@@ -17,14 +17,11 @@ class Options(Weighted):
     adaptive: bool = Field(False, description="descend on a too, once a round, each client for itself")
 
 
-class APFL(Method):
+class APFL(Federated[Options]):
     idea = "personal = a v + (1 - a) w: a model of one's own mixed with the federated one"
     paper = "Deng et al., 2020 (arXiv 2003.13461)"
     per_client = "its own model v_m, its mixed model, its a_m"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)  # a v + (1 - a) w
@@ -50,9 +47,3 @@ class APFL(Method):
             clients.write(name, cohort.clients, rows)
         cohort.reveal_clients(steps=cohort.budget, mix=a[:, 0])
         return State({"theta": cohort.mean(w, average_weights(self.options.weighting, cohort))}, clients)
-
-    def personal(self, state: State, cohort: Cohort) -> Tensor:
-        return last_personal(state, cohort)
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,9 @@ from ..validation import Strict
 
 Weighting = Literal["samples", "equal"]
 StepCount = Annotated[int, Field(ge=1)] | Literal["budget"]  # local steps; "budget" = as many as FedAvg takes
+
+
+OptionsT = TypeVar("OptionsT", bound=Strict)
 
 
 class Options(Strict):
@@ -55,6 +58,23 @@ class Method(ABC):
     def traffic(self, size: int, head: int) -> tuple[int, int]:
         """Numbers sent down to and up from each participant of a round; of `size` parameters `head` are the head's."""
         return size, size
+
+
+class Federated(Method, Generic[OptionsT]):
+    """A method with a global model; its clients keep their models after their last local training."""
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        clients.add("theta", theta)
+        return State({"theta": theta.clone()}, clients)
+
+    def personal(self, state: State, cohort: Cohort) -> Tensor:
+        return last_personal(state, cohort)
+
+    def global_(self, state: State) -> Tensor:
+        return state.server["theta"]
 
 
 def average_weights(weighting: Weighting, cohort: Cohort) -> Tensor:

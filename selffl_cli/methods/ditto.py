@@ -6,26 +6,18 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from ..engine.store import ClientStore
-from .base import Method, Weighted, average_weights, last_personal
+from .base import Federated, Weighted, average_weights
 
 
 class Options(Weighted):
     lam: float = Field(1.0, ge=0, description="pull of v to the received global model; tune 0.1, 1, 2")
 
 
-class Ditto(Method):
+class Ditto(Federated[Options]):
     idea = "FedAvg; beside it each client trains a personal model on F_m(v) + lam/2 ‖v - theta‖²"
     paper = "Li et al., ICML 2021"
     per_client = "its personal model v_m"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-
-    def init(self, theta: Tensor, clients: ClientStore) -> State:
-        clients.add("theta", theta)  # v_m
-        return State({"theta": theta.clone()}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
         theta, lam, eta = state.server["theta"], self.options.lam, cohort.learning_rate
@@ -41,9 +33,3 @@ class Ditto(Method):
         cohort.reveal_clients(steps=cohort.budget)
         theta = cohort.mean(w, average_weights(self.options.weighting, cohort))
         return State({"theta": theta}, state.clients)
-
-    def personal(self, state: State, cohort: Cohort) -> Tensor:
-        return last_personal(state, cohort)
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]

@@ -7,21 +7,18 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Method, StepCount, Weighted, average_weights, step_count
+from .base import Federated, StepCount, Weighted, average_weights, step_count
 
 
 class Options(Weighted):
     steps: StepCount = Field("budget", description="local steps that make a personal model")
 
 
-class FedAvgFT(Method):
+class FedAvgFT(Federated[Options]):
     idea = "FedAvg; each personal model is the global one after local steps"
     paper = "control: FedAvg (McMahan et al., AISTATS 2017) with fine-tuning"
     per_client = "nothing; personal models are made from the global one when asked for"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         return State({"theta": theta.clone()}, clients)
@@ -38,6 +35,3 @@ class FedAvgFT(Method):
 
         start = cohort.spread(state.server["theta"])
         return cohort.local(tune, start, step_count(self.options.steps, cohort)).end
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]

@@ -7,8 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from ..engine.store import ClientStore
-from .base import Method, StepCount, Weighted, average_weights, last_personal, step_count
+from .base import Federated, StepCount, Weighted, average_weights, last_personal, step_count
 
 
 class Options(Weighted):
@@ -16,18 +15,11 @@ class Options(Weighted):
     body_steps: StepCount = Field("budget", description="then steps on the body, the head frozen")
 
 
-class FedRep(Method):
+class FedRep(Federated[Options]):
     idea = "a shared body under a head of each client's own; only the body is sent"
     paper = "Collins et al., ICML 2021"
     per_client = "its model, of which the head counts"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-
-    def init(self, theta: Tensor, clients: ClientStore) -> State:
-        clients.add("theta", theta)  # only its head is read again
-        return State({"theta": theta.clone()}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
         eta, head, theta = cohort.learning_rate, cohort.head, state.server["theta"]
@@ -51,9 +43,6 @@ class FedRep(Method):
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         return torch.where(cohort.head, last_personal(state, cohort), state.server["theta"])
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]
 
     def traffic(self, size: int, head: int) -> tuple[int, int]:
         return size - head, size - head

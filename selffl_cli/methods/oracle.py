@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, State
-from ..engine.store import ClientStore
 from ..errors import UsageError
 from ..validation import Strict
-from .base import Method
+from .base import Federated
 from .hierarchy import federated_optimum, global_optimum, posterior_mean
 
 
@@ -20,18 +19,11 @@ class Options(Strict):
     form: Literal["eqn2", "posterior"] = Field("posterior", description="FL-optimal (Eqn 2), or hierarchical posterior")
 
 
-class Oracle(Method):
+class Oracle(Federated[Options]):
     idea = "closed forms on the two-level Gaussian: Eqn 2, or the hierarchical posterior mean"
     paper = "ActPerFL, Eqns 1 and 2; the posterior is ours"
     per_client = "its closed-form estimate"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-
-    def init(self, theta: Tensor, clients: ClientStore) -> State:
-        clients.add("theta", theta)
-        return State({"theta": theta.clone()}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
         if cohort.truth is None:
@@ -49,6 +41,3 @@ class Oracle(Method):
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         return state.clients.read("theta", cohort.clients)
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Method, StepCount, Weighted, Weighting, average_weights, step_count
+from .base import Federated, StepCount, Weighted, Weighting, average_weights, step_count
 
 
 class Options(Weighted):
@@ -20,14 +20,11 @@ class Options(Weighted):
     adaptation_steps: StepCount = Field(1, description="steps of size alpha that make a personal model")
 
 
-class PerFedAvg(Method):
+class PerFedAvg(Federated[Options]):
     idea = "MAML across clients: a global model from which a step on own data goes far"
     paper = "Fallah et al., NeurIPS 2020"
     per_client = "nothing; personal models are made from the global one when asked for"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         return State({"theta": theta.clone()}, clients)
@@ -57,6 +54,3 @@ class PerFedAvg(Method):
 
         steps = step_count(self.options.adaptation_steps, cohort)
         return cohort.local(adapt, cohort.spread(state.server["theta"]), steps).end
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from ..engine.store import ClientStore
-from .base import Method, StepCount, Weighted, Weighting, average_weights, last_personal, step_count
+from .base import Federated, StepCount, Weighted, Weighting, average_weights, step_count
 
 
 class Options(Weighted):
@@ -25,18 +24,11 @@ class Options(Weighted):
     start: Literal["local", "last"] = Field("local", description="inner steps start at w_m or at the last th")
 
 
-class PFedMe(Method):
+class PFedMe(Federated[Options]):
     idea = "personal models minimise F_m(th) + lam/2 ‖th - w‖²; w descends the envelope"
     paper = "Dinh et al., NeurIPS 2020"
     per_client = "its personal model, kept apart from w_m"
     options_type = Options
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-
-    def init(self, theta: Tensor, clients: ClientStore) -> State:
-        clients.add("theta", theta)
-        return State({"theta": theta.clone()}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
         options, theta = self.options, state.server["theta"]
@@ -56,9 +48,3 @@ class PFedMe(Method):
         cohort.reveal_clients(steps=rounds)
         mean = cohort.mean(w, average_weights(options.weighting, cohort))
         return State({"theta": (1 - b) * theta + b * mean}, state.clients)
-
-    def personal(self, state: State, cohort: Cohort) -> Tensor:
-        return last_personal(state, cohort)
-
-    def global_(self, state: State) -> Tensor:
-        return state.server["theta"]
