@@ -9,6 +9,7 @@ from typing import Any
 from ..config import Experiment, TrainConfig, apply_setting, train_config
 from ..errors import SelfflError, UsageError
 from ..runs import RunFolder
+from ..spec import parse_spec
 
 
 def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:
@@ -64,9 +65,14 @@ def matches(experiment: Experiment, record: Mapping[str, Any]) -> bool:
     return (
         train == recorded
         and _agrees(method, record["method"])
-        and _agrees(at.data, {**record["data"], **record["data"].get("arguments", {})})
+        and _agrees(_data(at.data), _data({**record["data"], **record["data"].get("arguments", {})}))
         and _agrees(at.model, record["model"])
     )
+
+
+def _data(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a data set; a partition's own options may stand in any order."""
+    return {key: parse_spec(value) if key == "partition" else value for key, value in options.items()}
 
 
 def _agrees(stated: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
