@@ -10,13 +10,14 @@ import hashlib
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
+from selffl_cli.spec import format_spec, parse_spec
 
 from . import text
 from .pool import TRAIN, Assignment, Pool, PrepareOptions, generator
@@ -64,6 +65,18 @@ class Options(PrepareOptions):
         None, description="GloVe text file; without it vectors come from training tweets."
     )
     embedding_dimensions: int = Field(100, ge=1, le=4096, description="Width of the word vectors.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dealt_like_the_published(cls, values: Any) -> Any:
+        """Tweets dealt by label or cluster: as many clients, with sizes spread as FedProx's (32/53 of the mean)."""
+        if isinstance(values, dict) and isinstance(values.get("partition"), str):
+            name, options = parse_spec(values["partition"])
+            if name in ("dirichlet", "kmeans"):
+                options = {"alpha": 2.0, "spread": SPREAD, **options}
+                clients = values.get("clients") or CLIENTS
+                return {**values, "partition": format_spec(name, options), "clients": clients}
+        return values
 
 
 @dataclass

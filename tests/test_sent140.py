@@ -12,8 +12,10 @@ import pytest
 
 from data_prep import text, tweets
 from data_prep.prepare import prepare
+from data_prep.sent140 import Options
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import Shards
+from selffl_cli.spec import parse_spec
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "sent140" / "trainingandtestdata.zip"
 real_tweets = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data/sent140, which is not here")
@@ -320,3 +322,14 @@ def test_real_users_are_too_thin_for_natural(tmp_path: Path) -> None:
         SelfflError, match=r"would give 0 clients .* busiest 17.*--clients 772 --partition dirichlet"
     ):
         prepare("sent140", {}, tmp_path / "out", REAL)
+
+
+@pytest.mark.parametrize("name", ["dirichlet", "kmeans"])
+def test_dealt_tweets_are_like_the_published_clients_unless_told_otherwise(name: str) -> None:
+    plain = Options(partition=name)
+    assert plain.clients == 772
+    assert parse_spec(plain.partition) == (name, {"alpha": 2, "spread": 0.6})
+    told = Options(partition=f"{name}:alpha=0.5,spread=0", clients=61)
+    assert told.clients == 61
+    assert parse_spec(told.partition)[1]["alpha"] == 0.5
+    assert Options(partition="natural").clients is None
