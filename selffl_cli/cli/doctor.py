@@ -60,6 +60,7 @@ def doctor(
     _machine(findings)
     _folder(findings, "data", data, _prepared(data))
     _folder(findings, "runs", runs, _runs(findings, runs))
+    _cache(findings)
     if torch is not None and speed:
         _speed(findings, torch)
     _show(findings)
@@ -252,6 +253,16 @@ def _folder(findings: Findings, name: str, folder: Path, content: str) -> None:
         findings.problems.append(f"{there} cannot be written to; choose another folder with --{name}.")
     elif free < LITTLE_SPACE:
         findings.notes.append(f"Only {free:.2f} GiB are free for {folder}.")
+
+
+def _cache(findings: Findings) -> None:
+    """Downloads kept for the next `prepare`."""
+    from data_prep.download import default_cache
+
+    folder = default_cache()
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    size = sum(path.stat().st_size for path in files) / 2**20
+    findings.rows.append(("cache", f"{folder}: {len(files)} files, {size:,.1f} MiB ($SELFFL_CACHE moves it)"))
 
 
 def _speed(findings: Findings, torch: Any) -> None:
