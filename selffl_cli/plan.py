@@ -24,8 +24,7 @@ from .config import (
 )
 from .errors import SelfflError, UsageError, nearest
 from .runs import MODELS, RunFolder
-from .runs.files import sha256
-from .shards import Shards
+from .shards import Shards, sha256
 from .spec import parse_spec
 
 

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..engine.cohort import State
-from .files import sha256, write_whole
+from ..shards import sha256
+from .files import write_whole
 
 KEPT = 2
 SLACK = 64 * 2**20  # bytes of outdated rows that are not worth rewriting
