@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -19,13 +18,14 @@ from torch import Tensor
 from . import models
 from .config import RunConfig
 from .engine.batches import generator, sample_clients
-from .engine.cohort import State, Truth
-from .engine.collective import Collective, Dealt
-from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary
+from .engine.cohort import Truth
+from .engine.collective import Collective
+from .engine.evaluation import Sums
 from .engine.flat import DevicePart, FlatModel
 from .engine.ranks import run_ranks
 from .engine.sequential import SequentialCohort
 from .engine.store import ClientStore, shared_zeros
+from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
 from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RESULT, RunFolder
@@ -100,6 +100,7 @@ class Training:
         personal_bytes = shards.num_clients * self.model.size * self.model.vector.element_size()
         if controls.keep == "personal" or (controls.keep == "auto" and personal_bytes <= KEEP_LIMIT):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
+        self.judge = Judge(self)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.totals, self.done = Totals(participations=[0] * shards.num_clients), -1  # the last finished round
 
@@ -151,8 +152,8 @@ class Training:
                 lost = line.get("diverged")
                 if round_ % train.eval_every == 0 or round_ == train.rounds or lost is not None:
                     start = time.perf_counter()
-                    sums = self.evaluate(round_, collective)
-                    line["eval"] = self.summaries(sums)
+                    sums = self.judge.evaluate(round_, collective)
+                    line["eval"] = self.judge.summaries(sums)
                     self.totals.eval_seconds += time.perf_counter() - start
                 self.done = round_
                 command = GO
@@ -217,58 +218,6 @@ class Training:
             line["diverged"] = min(lost)
         return line
 
-    def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
-        """Score the global and every personal model on every part: {"global"|"personal": {part: [2, M]}}."""
-        sums: dict[str, Sums] = {}
-        theta = self.method.global_(self.state)
-        if theta is not None:
-            sums["global"] = evaluate_global(self.model, theta, self.parts, collective)
-        work = sum((part.sizes for part in self.parts.values()), np.zeros(self.shards.num_clients))
-        dealt = Dealt(np.arange(self.shards.num_clients), work, collective)
-        own: Sums = {name: np.zeros((2, self.shards.num_clients)) for name in self.parts}
-        for chunk in chunks(dealt):
-            # personalising sees the training part alone, and talks to nobody
-            cohort = self.cohort(chunk, round_, Collective())
-            rows = self.method.personal(self.state, cohort)
-            evaluate_rows(self.model, rows, cohort.clients.cpu().numpy(), self.parts, own)
-            if self.kept is not None and round_ == self.config.train.rounds:
-                self.kept[cohort.clients.cpu()] = rows.cpu()
-        sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
-        return sums
-
-    def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
-        """{part: {"global"|"personal": figures}} from per-client sums."""
-        return {
-            part: {kind: self._summary(own[part], part, self.pool) for kind, own in sums.items()}
-            for part in self.parts
-            if self.parts[part].sizes.any()
-        }
-
-    def _summary(self, sums: np.ndarray, part: str, clients: np.ndarray) -> dict[str, float | None]:
-        sizes, task = self.parts[part].sizes[clients], self.task
-        figures = summary(sums[:, clients], sizes, task.metric, task.higher_is_better)
-        return {name: finite(value) for name, value in figures.items()}
-
-    def judge_newcomers(self) -> dict[str, Any]:
-        """Test figures of clients that never trained: the global model, and after one round of the method's own
-        local training on their training data, from the finished global model; the server learns nothing of it."""
-        test, theta = {"test": self.parts["test"]}, self.method.global_(self.state)
-        own: Sums = {"test": np.zeros((2, self.shards.num_clients))}
-        figures: dict[str, Any] = {}
-        if theta is not None:
-            shared = evaluate_global(self.model, theta, test, Collective())["test"]
-            figures["global"] = self._summary(shared, "test", self.newcomers)
-        scratch = ClientStore(self.shards.num_clients, self.model.device)
-        self.method.init(self.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
-        state = State(dict(self.state.server), scratch)
-        for client in self.newcomers:
-            cohort = self.cohort(np.array([client]), self.config.train.rounds + 1, Collective(), scratch)
-            trained = self.method.round(state, cohort)
-            rows = self.method.personal(State(state.server, trained.clients), cohort)
-            evaluate_rows(self.model, rows, np.array([client]), test, own)
-        figures["personal"] = self._summary(own["test"], "test", self.newcomers)
-        return figures
-
     def _time(self) -> dict[str, float]:
         totals = self.totals
         training = max(totals.seconds - totals.eval_seconds, 1e-9)
@@ -298,7 +247,7 @@ class Training:
             result["client"] = lost
             result["message"] = f"loss or parameters of client {lost} were not finite in round {line['round']}"
         if len(self.newcomers) and lost is None:
-            result["final"]["new"] = self.judge_newcomers()
+            result["final"]["new"] = self.judge.newcomers()
         if self.truth is not None and theta is not None:  # how well the centre itself was estimated
             true = self.shards.shared["theta_0"].to(theta)
             result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
@@ -313,8 +262,3 @@ def new_clients(seed: int, share: float, clients: int) -> np.ndarray:
     """Ids of the clients held out of training, the same for every method of a seed; at least one always trains."""
     held = min(round(share * clients), clients - 1)
     return np.sort(generator(seed, "new-clients").choice(clients, held, replace=False))
-
-
-def finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN: None stands for both."""
-    return value if math.isfinite(value) else None
