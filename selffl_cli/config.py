@@ -40,6 +40,9 @@ class TrainConfig(Strict):
     batch_size: int | Literal["full"] = Field(10, description="samples a step, or 'full'")
     learning_rate: float = Field(0.1, gt=0, le=1e6, description="client learning rate eta")
     eval_every: int = Field(10, ge=1, description="rounds between evaluations of all clients")
+    eval_parts: list[Literal["train", "validation", "test"]] = Field(
+        ["train", "validation", "test"], min_length=1, description="parts of the data that evaluations score"
+    )
     new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
     dtype: Literal["float32", "float64"] = "float32"
 
@@ -193,8 +196,9 @@ class RunConfig(Strict):
         """Eight hexadecimal digits over everything that changes the numbers."""
         content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
         content["data"] = self.data["hash"]
-        if not self.train.new_clients:  # an option that is off leaves the key as it was before there was one
-            del content["train"]["new_clients"]
+        for option in ("new_clients", "eval_parts"):  # as it was before there were such options
+            if content["train"][option] == TrainConfig.model_fields[option].get_default():
+                del content["train"][option]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, runs: Path) -> Path:

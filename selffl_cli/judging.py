@@ -24,8 +24,8 @@ class Judge:
         self.training = training
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
-        """Score the global and every personal model on every part: {"global"|"personal": {part: [2, M]}}."""
-        training, parts = self.training, self.training.parts
+        """Score the global and every personal model on the parts asked for: {"global"|"personal": {part: [2, M]}}."""
+        training, parts = self.training, self.training.scored
         sums: dict[str, Sums] = {}
         theta = training.method.global_(training.state)
         if theta is not None:
@@ -47,7 +47,7 @@ class Judge:
         """{part: {"global"|"personal": figures}} from per-client sums, over the clients that train."""
         return {
             part: {kind: self._summary(own[part], part, self.training.pool) for kind, own in sums.items()}
-            for part, data in self.training.parts.items()
+            for part, data in self.training.scored.items()
             if data.sizes.any()
         }
 

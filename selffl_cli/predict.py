@@ -58,7 +58,7 @@ def predict(training: Training) -> Cost:
 
     cohort = train.cohort_size(training.shards.num_clients)
     steps = float(training.budget.mean()) * cohort
-    samples = sum(len(part.y) for part in training.parts.values())
+    samples = sum(len(part.y) for part in training.scored.values())
     down, up = training.method.traffic(model.size, model.head_size)
     item = model.vector.element_size()
     tables = sum(table.numel() * table.element_size() for table in training.store.tables.values())

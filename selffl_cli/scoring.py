@@ -16,7 +16,7 @@ from torch import Tensor
 from . import models
 from .config import RunConfig
 from .engine.collective import Collective
-from .engine.evaluation import BATCH, Sums, evaluate_global, evaluate_rows, summary
+from .engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, summary
 from .engine.flat import DevicePart, FlatModel
 from .errors import SelfflError
 from .models.task import TASKS, prediction
@@ -118,10 +118,11 @@ class Scored:
                 x, y = part.client(client)
                 if not len(y):
                     continue
+                size = batch(x)
                 for kind, vector in (("global", theta), ("personal", None if rows is None else rows[client])):
                     if vector is None:
                         continue
-                    pieces = [self.model.outputs(vector, x[i : i + BATCH]) for i in range(0, len(y), BATCH)]
+                    pieces = [self.model.outputs(vector, x[i : i + size]) for i in range(0, len(y), size)]
                     chances = prediction(torch.cat(pieces))
                     block: dict[str, Any] = {"part": [name] * len(y), "client": [client] * len(y),
                              "sample": range(len(y)),

@@ -84,6 +84,7 @@ class Training:
         self.task = TASKS[shards.manifest.task]
         self.model = FlatModel(models.build(config.model, shards, config.seed), self.task, device, dtype)
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
+        self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
         sizes = self.parts["train"].sizes
         self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
         self.pool = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that train
@@ -236,7 +237,7 @@ class Training:
             self.model.layout,
         )
         kept = self.kept if lost is None else None
-        write_scores(self.folder.path, self.shards, self.model, self.parts, theta, kept)
+        write_scores(self.folder.path, self.shards, self.model, self.scored, theta, kept)
         result: dict[str, Any] = {
             "status": "finished" if lost is None else "diverged",
             "round": line["round"],

@@ -17,18 +17,28 @@ from torch import Tensor
 from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
 
-BATCH = 512  # samples in one evaluation batch
+BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
 CHUNK = 32  # clients whose personal models are held at once by a rank
 
 # {part: [2, M]}: sums over each client's samples of the score (correct, or squared error) and of the loss
 Sums = dict[str, np.ndarray]
 
 
+def batch(x: Tensor) -> int:
+    """Samples of x [n, …] in one evaluation batch: 512, fewer where a sample is large.
+
+    The maps of a convolutional network should stay in the cache: CNN-11 takes 6.0 ms a clip of 76 x 64 features in
+    batches of 64 and 7.2 ms in batches of 512 (one core).
+    """
+    return max(1, min(BATCH, BATCH_VALUES // max(1, x[0].numel()))) if len(x) else BATCH
+
+
 def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Score and loss of each sample: float64 [2, n]."""
     out = torch.empty(2, len(y), dtype=torch.float64)
-    for begin in range(0, len(y), BATCH):
-        piece = slice(begin, begin + BATCH)
+    size = batch(x)
+    for begin in range(0, len(y), size):
+        piece = slice(begin, begin + size)
         outputs = model.outputs(vector, x[piece])
         out[0, piece] = model.task.scores(outputs, x[piece], y[piece]).double().cpu()
         out[1, piece] = model.task.losses(outputs, x[piece], y[piece]).double().cpu()
@@ -39,10 +49,10 @@ def evaluate_global(model: FlatModel, vector: Tensor, parts: Mapping[str, Device
     """One model on every sample of the parts; batches are dealt to ranks in turn."""
     sums: Sums = {}
     for name, part in parts.items():
-        total = len(part.y)
+        total, size = len(part.y), batch(part.x)
         scores = torch.zeros(2, total, dtype=torch.float64)
-        for begin in range(collective.rank * BATCH, total, collective.world * BATCH):
-            piece = slice(begin, min(begin + BATCH, total))
+        for begin in range(collective.rank * size, total, collective.world * size):
+            piece = slice(begin, min(begin + size, total))
             scores[:, piece] = sample_scores(model, vector, part.x[piece], part.y[piece])
         sums[name] = client_sums(collective.add_up(scores), part.offsets)
     return sums

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..engine.flat import DevicePart, FlatModel
     from ..shards import Shards
 
-BATCH = 64  # samples scored at once: the maps of a convolutional network stay in the cache
-
-
 def write_scores(
     folder: Path, shards: Shards, model: FlatModel, parts: dict[str, DevicePart], theta: Tensor | None,
     personal: Tensor | None,
@@ -34,8 +31,12 @@ def write_scores(
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    from ..engine.evaluation import batch
+
     tables = []
     for name in ("validation", "test"):
+        if name not in parts:
+            continue
         part, speakers = parts[name], shards.part(name).arrays["speaker"]
         for client in range(shards.num_clients):
             x, y = part.client(client)
@@ -43,7 +44,8 @@ def write_scores(
             for kind, vector in (("global", theta), ("personal", None if personal is None else personal[client])):
                 if vector is None or not len(y):
                     continue
-                score = torch.cat([log_odds(model.outputs(vector, x[i : i + BATCH])) for i in range(0, len(y), BATCH)])
+                size = batch(x)
+                score = torch.cat([log_odds(model.outputs(vector, x[i : i + size])) for i in range(0, len(y), size)])
                 tables.append(pa.table({
                     "part": [name] * len(y), "client": pa.array([client] * len(y), pa.int32()),
                     "model": [kind] * len(y), "label": pa.array(y.tolist(), pa.int8()),

@@ -1,0 +1,63 @@
+"""Tuning gives every method the same number of trials, reads validation data alone, and is used from then on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from selffl_cli.cli.main import app
+from selffl_cli.errors import UsageError
+
+EXPERIMENT = """
+name = "tune-me"
+seeds = [0]
+data = { name = "digits", clients = 4 }
+model = { name = "softmax" }
+train = { rounds = 3, eval_every = 3 }
+[methods.fedavg]
+[methods.ditto]
+[tuning]
+seed = 100
+rounds = 2
+[tuning.grids.fedavg]
+"train.learning_rate" = [1e-6, 0.3]
+[tuning.grids.ditto]
+lam = [0.1, 1]
+"""
+
+
+def invoke(place: Path, *options: str, text: str = EXPERIMENT):
+    (place / "tune-me.toml").write_text(text)
+    return CliRunner().invoke(app, ["train", str(place / "tune-me.toml"), "--runs", str(place / "runs"),
+                                    "--data-folder", str(place / "data"), "--workers", "1", *options])  # fmt: skip
+
+
+def test_the_better_trial_on_validation_data_is_chosen_and_used(tmp_path: Path) -> None:
+    assert invoke(tmp_path, "--tune").exit_code == 0
+    record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
+    assert len(record["trials"]) == 4 and record["part"] == "validation"
+    assert record["chosen"]["fedavg"] == {"train.learning_rate": 0.3}  # 1e-6 learns nothing
+    for trial in record["trials"]:
+        folder = tmp_path / "runs/tune-me/tuning" / trial["run"]
+        final = json.loads((folder / "result.json").read_text())["final"]
+        assert set(final) == {"validation"}  # test data was never scored
+        assert final["validation"]["personal"]["accuracy"] == trial["score"]
+    assert invoke(tmp_path).exit_code == 0
+    (run,) = (tmp_path / "runs/tune-me").glob("digits-fedavg-s0-*/run.toml")
+    assert "learning_rate = 0.3" in run.read_text()
+
+
+def test_grids_of_unequal_size_are_refused(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "--tune", text=EXPERIMENT.replace("lam = [0.1, 1]", "lam = [0.1, 1, 2]"))
+    assert isinstance(result.exception, UsageError) and "3" in str(result.exception)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("key", "near"), [("lamda", "lam"), ("train.rate", "learning_rate")])
+def test_a_grid_over_an_option_that_does_not_exist_is_refused(tmp_path: Path, key: str, near: str) -> None:
+    result = invoke(tmp_path, "--tune", text=EXPERIMENT.replace("lam =", f'"{key}" ='))
+    assert isinstance(result.exception, UsageError) and near in str(result.exception)
+    assert not list(tmp_path.glob("runs/**/result.json"))
