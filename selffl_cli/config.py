@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from . import selection
 from .errors import UsageError, nearest
 from .validation import Strict, validate
 
@@ -25,6 +26,8 @@ ENGINE_VERSION = 1
 
 SEEDS = "seeds are different whole numbers from 0 to 2147483647"
 WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
+
+YOUNGER = ("new_clients", "eval_parts", "sampler", "weighting")  # keys of [train] that came after the first runs
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -45,6 +48,15 @@ class TrainConfig(Strict):
     )
     new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
     dtype: Literal["float32", "float64"] = "float32"
+    sampler: str = Field("uniform", description="who takes part in a round, name:key=value,…")
+    weighting: Literal["samples", "equal", "unbiased"] | None = Field(
+        None, description="of the methods that average; None = each method's own"
+    )
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler(cls, value: str) -> str:
+        return selection.canonical(value)
 
     @field_validator("batch_size")
     @classmethod
@@ -57,6 +69,8 @@ class TrainConfig(Strict):
     def _one_budget(self) -> TrainConfig:
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
+        if self.clients_per_round and isinstance(selection.sampler(self.sampler), selection.Poisson):
+            raise ValueError("poisson's q sets how many clients a round has; leave clients_per_round out")
         return self
 
     def budget(self, samples: int) -> int:
@@ -67,7 +81,10 @@ class TrainConfig(Strict):
         return max(1, (self.local_epochs or 1) * per_epoch)
 
     def cohort_size(self, clients: int) -> int:
-        """Clients that take part in a round: max(floor(C M), 1) (McMahan et al. 2017)."""
+        """Clients that take part in a round: max(floor(C M), 1) (McMahan et al. 2017); expected ones for poisson."""
+        sampler = selection.sampler(self.sampler)
+        if isinstance(sampler, selection.Poisson):
+            return max(round(sampler.q * clients), 1)
         if self.clients_per_round:
             return min(self.clients_per_round, clients)
         return max(int(self.participation * clients + 1e-9), 1)
@@ -196,9 +213,9 @@ class RunConfig(Strict):
         """Eight hexadecimal digits over everything that changes the numbers."""
         content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
         content["data"] = self.data["hash"]
-        for option in ("new_clients", "eval_parts"):  # as it was before there were such options
-            if content["train"][option] == TrainConfig.model_fields[option].get_default():
-                del content["train"][option]
+        for name in YOUNGER:  # an option that is off leaves the key as it was before there was one
+            if content["train"][name] == TrainConfig.model_fields[name].get_default():
+                del content["train"][name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     def folder(self, runs: Path) -> Path:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from . import methods, models
+from . import methods, models, selection
 from .config import (
     ENGINE_VERSION,
     WARM_START,
@@ -110,6 +110,7 @@ def plan(request: Request) -> list[PlannedRun]:
             if warm:
                 runs.append(warm)
             for label, (method, train, version) in resolved.items():
+                check_sampler(train, shards)
                 runs.append(_planned(request, experiment, shards, seed, setting, label, method, train, version, warm))
     return runs
 
@@ -123,8 +124,15 @@ def resolve_method(
     where = f"{experiment.name}: [methods.{label}]"
     if not isinstance(name, str) or not isinstance(overrides, dict):
         raise UsageError(f"{where}: method is a name and train a table")
-    method, version = methods.resolve(name, options)
-    return method, train_config(experiment.train, overrides, f"{where} train"), version
+    train = train_config(experiment.train, overrides, f"{where} train")
+    method, version = methods.resolve(name, methods.weighed(name, options, train.weighting))
+    return method, train, version
+
+
+def check_sampler(train: TrainConfig, shards: Shards) -> None:
+    """UsageError when the sampler cannot fill a round from these clients."""
+    sizes = shards.clients["n_train"].to_numpy()
+    selection.check(train.sampler, sizes, train.cohort_size(len(sizes)), train.weighting == "unbiased")
 
 
 def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:

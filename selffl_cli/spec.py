@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
-from .errors import UsageError
-
-Scalar = str | int | float | bool
+from .errors import UsageError, nearest
+from .validation import Config, Strict, validate
 
 
 def parse_value(text: str) -> Any:
@@ -38,3 +38,24 @@ def format_spec(name: str, options: dict[str, Any]) -> str:
         return name
     values = ((k, str(v).lower() if isinstance(v, bool) else v) for k, v in sorted(options.items()))
     return name + ":" + ",".join(f"{k}={v}" for k, v in values)
+
+
+def read_spec(text: str, kinds: Mapping[str, type[Config]], what: str) -> tuple[str, Config]:
+    """A part with options as typed: its registered name and its options, validated.
+
+    `what` is the word for such parts ("sampler"). A UsageError names an unknown name, option or value, or an option
+    that is missing.
+    """
+    name, options = parse_spec(text)
+    if name not in kinds:
+        raise UsageError(f"unknown {what} '{name}'{nearest(name, kinds)}")
+    known = {info.alias or key: info for key, info in kinds[name].model_fields.items()}
+    for key, info in known.items():
+        if info.is_required() and key not in options:
+            raise UsageError(f"{what} '{text}': {key} is missing; write {name}:{key}=…")
+    return name, validate(kinds[name], options, f"{what} '{text}'")
+
+
+def full_spec(name: str, options: Strict) -> str:
+    """The spec with every option that is set written out, defaults too: what a run's record keeps."""
+    return format_spec(name, options.model_dump(mode="json", by_alias=True, exclude_none=True))

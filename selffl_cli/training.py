@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import models
+from . import models, selection
 from .config import RunConfig
-from .engine.batches import generator, sample_clients
+from .engine.aggregation import Unbiased
+from .engine.batches import generator
 from .engine.cohort import Truth
 from .engine.collective import Collective
 from .engine.evaluation import Sums
@@ -88,6 +89,7 @@ class Training:
         sizes = self.parts["train"].sizes
         self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
         self.pool = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that train
+        self.sampler = selection.sampler(train.sampler)
         self.budget = np.array([train.budget(int(size)) for size in sizes])
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
         self.store = ClientStore(shards.num_clients, device)
@@ -115,6 +117,18 @@ class Training:
             seed=self.config.seed, round_=round_, batch_size=self.batch_size,
             learning_rate=train.learning_rate, truth=self.truth,
         )  # fmt: skip
+
+    def selected(self, round_: int, collective: Collective) -> SequentialCohort:
+        """The clients of a round, by the run's sampler, with the aggregation that its weighting asks for."""
+        train, sizes = self.config.train, self.parts["train"].sizes[self.pool]
+        size, unbiased = train.cohort_size(len(self.pool)), train.weighting == "unbiased"
+        chosen = selection.choose(self.sampler, self.config.seed, round_, sizes, size, replace=unbiased)
+        cohort = self.cohort(self.pool[chosen.positions], round_, collective)
+        if unbiased:
+            ratio = torch.zeros(self.shards.num_clients, dtype=torch.float64, device=self.model.device)
+            ratio[cohort.everyone.new_tensor(self.pool[chosen.positions])] = torch.as_tensor(chosen.ratio).to(ratio)
+            cohort.aggregation = Unbiased(ratio, int(sizes.sum()), len(self.pool))
+        return cohort
 
     def run(self) -> dict[str, Any]:
         """Train what is left of the run and return its result; Stopped when asked to stop before its end."""
@@ -186,11 +200,9 @@ class Training:
 
     def _round(self, round_: int, collective: Collective) -> Line:
         """Train one round; its metrics, the same on every rank."""
-        chosen = self.pool[
-            sample_clients(self.config.seed, round_, len(self.pool), self.config.train.cohort_size(len(self.pool)))
-        ]
-        cohort = self.cohort(chosen, round_, collective)
-        self.state = self.method.round(self.state, cohort)
+        cohort = self.selected(round_, collective)
+        if cohort.size:  # Poisson sampling may draw nobody: then nothing changes
+            self.state = self.method.round(self.state, cohort)
 
         counts, totals = cohort.counts, self.totals
         worst = torch.zeros(collective.world, dtype=torch.int64)
@@ -206,12 +218,13 @@ class Training:
         totals.steps += steps
         totals.bytes_down += down * bytes_each
         totals.bytes_up += up * bytes_each
-        for client in chosen.tolist():
+        for client in cohort.everyone.tolist():
             totals.participations[client] += 1
         line: Line = {
             "round": round_, "clients": cohort.size, "steps": steps, "gradients": totals.gradients,
             "samples": totals.samples, "bytes_up": totals.bytes_up, "bytes_down": totals.bytes_down,
-            "train_loss": finite(loss / max(steps, 1)), "method": {k: finite(v) for k, v in counts.revealed.items()},
+            "train_loss": finite(loss / max(steps, 1)) if cohort.size else None,
+            "method": {k: finite(v) for k, v in counts.revealed.items()},
             "per_client": {"client": cohort.everyone.tolist(),
                            **{name: [finite(v) for v in values] for name, values in per_client.items()}},
         }  # fmt: skip

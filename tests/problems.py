@@ -68,7 +68,7 @@ class Problem:
 
     def cohort(self, state: State, clients: Sequence[int] | None = None, round_: int = 1) -> SequentialCohort:
         """These clients (all unless told) in one round."""
-        ids = np.arange(len(self.x)) if clients is None else np.array(clients)
+        ids = np.arange(len(self.x)) if clients is None else np.array(clients, dtype=np.int64)
         return SequentialCohort(
             self.model, self.data, state.clients, Collective(), ids, np.array(self.budget), seed=self.seed,
             round_=round_, batch_size=self.batch_size, learning_rate=self.learning_rate, truth=self.truth,

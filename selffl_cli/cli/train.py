@@ -115,6 +115,24 @@ def train(
             show_default=False,
         ),
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            help="Who takes part in a round: uniform, poisson:q=0.1, activity:gamma=1,mix=0.1 (by training samples), "
+            "log, top:fraction=0.5.",
+            show_default=False,
+        ),
+    ] = None,
+    weighting: Annotated[
+        str | None,
+        typer.Option(
+            "--weighting",
+            help="How models are averaged: samples, equal, or unbiased (corrects for the sampler; draws with "
+            "replacement). Default: each method's own.",
+            show_default=False,
+        ),
+    ] = None,
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
@@ -133,9 +151,11 @@ def train(
     from ..plan import Request, default_device, plan
     from ..tuning import tuned
 
+    parts = {"sampler": sampler, "weighting": weighting}
     overrides, folder = _overrides(data, rounds, set_ or [])
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients
+    overrides |= {f"train.{key}": value for key, value in parts.items() if value is not None}
     request = Request(
         load_experiment(experiment, overrides),
         methods=list(method or []),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .aggregation import Aggregation, Weighting
 from .batches import Batches
 from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
@@ -95,10 +96,11 @@ class Cohort(ABC):
         self.clients = torch.as_tensor(own, device=device)  # ids of this rank's clients [C]
         self.samples = torch.as_tensor(data.sizes[own], device=device, dtype=dtype)  # n_m [C]
         self.budget = torch.as_tensor(budget[own], device=device)  # FedAvg's local steps [C]
-        self.mean_budget = float(budget[clients].mean())
+        self.mean_budget = float(budget[clients].mean()) if len(clients) else 0.0
         per_epoch = np.ones_like(data.sizes) if batch_size is None else -(-data.sizes // batch_size)
         self.epoch = torch.as_tensor(np.maximum(per_epoch[own], 1), device=device)  # batches in one pass [C]
         self.truth = truth
+        self.aggregation = Aggregation()
         self.batches = Batches(seed, round_, data.sizes, batch_size)
         zeros = torch.zeros(len(own), dtype=torch.float64, device=device)
         self.counts = Counts(loss=zeros, steps=zeros.clone())
@@ -149,6 +151,10 @@ class Cohort(ABC):
         if total == 0:
             weights, total = torch.ones_like(weights), self.sum(torch.ones_like(weights))
         return self.sum(values, weights / total)
+
+    def average(self, theta: Tensor, end: Tensor, weighting: Weighting) -> Tensor:
+        """The new global model [P] from the one that was sent [P] and the clients' models [C, P] of all ranks."""
+        return self.aggregation(self, theta, end, weighting)
 
     def gather(self, values: Tensor) -> Tensor:
         """Rows of all ranks' clients [size, …] in the order of `everyone`."""

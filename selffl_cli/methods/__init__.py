@@ -56,6 +56,31 @@ def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
     return {"name": plain, **checked.model_dump(mode="json")}, cls.version
 
 
+def averages(name: str) -> bool:
+    """Whether all that leaves the clients of this method (a registered name or alias, -w or -e) is an average."""
+    plain = ALIASES.get(name, name)
+    base = plain if plain in METHODS else plain[:-2]
+    return base in METHODS and "weighting" in method_class(base).options_type.model_fields
+
+
+def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[str, Any]:
+    """The options with `[train] weighting` in them; UsageError for a method that it says nothing to.
+
+    "unbiased" keeps the method's own weighting, of which it is an unbiased estimate.
+    """
+    plain = ALIASES.get(name, name)
+    if weighting is None or not {plain, plain[:-2]} & set(METHODS):
+        return options  # `resolve` says what is wrong with an unknown name
+    if not averages(name):
+        hint = f"; choose {plain}:aggregate=… instead" if plain == "actperfl" else ""
+        raise UsageError(f"--weighting {weighting}: {plain} has no average to weigh{hint}, leave --weighting out of it")
+    if weighting == "unbiased":
+        return options
+    if options.get("weighting", weighting) != weighting:
+        raise UsageError(f"method '{name}' has weighting = '{options['weighting']}', --weighting says {weighting}")
+    return {**options, "weighting": weighting}
+
+
 def build(config: dict[str, Any]) -> Method:
     """The method of a resolved record."""
     cls = method_class(config["name"])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Federated, Weighted, Weighting, average_weights
+from .base import Federated, Weighted, Weighting
 
 
 class Options(Weighted):
@@ -46,4 +46,4 @@ class APFL(Federated[Options]):
         for name, rows in (("theta", a * v + (1 - a) * w), ("own", v), ("mix", a[:, 0])):
             clients.write(name, cohort.clients, rows)
         cohort.reveal_clients(steps=cohort.budget, mix=a[:, 0])
-        return State({"theta": cohort.mean(w, average_weights(self.options.weighting, cohort))}, clients)
+        return State({"theta": cohort.average(state.server["theta"], w, self.options.weighting)}, clients)

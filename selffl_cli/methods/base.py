@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..engine.aggregation import Weighting
 from ..engine.cohort import Cohort, State
 from ..engine.store import ClientStore
 from ..validation import Strict
 
-Weighting = Literal["samples", "equal"]
 StepCount = Annotated[int, Field(ge=1)] | Literal["budget"]  # local steps; "budget" = as many as FedAvg takes
 
 
@@ -75,11 +75,6 @@ class Federated(Method, Generic[OptionsT]):
 
     def global_(self, state: State) -> Tensor:
         return state.server["theta"]
-
-
-def average_weights(weighting: Weighting, cohort: Cohort) -> Tensor:
-    """Aggregation weights of the cohort's clients [C]: n_m, or all equal."""
-    return cohort.samples if weighting == "samples" else torch.ones_like(cohort.samples)
 
 
 def step_count(wanted: int | Literal["budget"], cohort: Cohort) -> Tensor:

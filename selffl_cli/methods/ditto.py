@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from .base import Federated, Weighted, average_weights
+from .base import Federated, Weighted
 
 
 class Options(Weighted):
@@ -31,5 +31,5 @@ class Ditto(Federated[Options]):
         w, v = cohort.local(step, (received, v), cohort.budget, (received,)).end
         state.clients.write("theta", cohort.clients, v)
         cohort.reveal_clients(steps=cohort.budget)
-        theta = cohort.mean(w, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(theta, w, self.options.weighting)
         return State({"theta": theta}, state.clients)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.cohort import Cohort, State
-from .base import Federated, Weighted, average_weights
+from .base import Federated, Weighted
 
 
 class FedAvg(Federated[Weighted]):
@@ -15,7 +15,7 @@ class FedAvg(Federated[Weighted]):
     def round(self, state: State, cohort: Cohort) -> State:
         start = cohort.spread(state.server["theta"])
         end = cohort.local(cohort.sgd, start, cohort.budget).end
-        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(state.server["theta"], end, self.options.weighting)
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=cohort.budget)
         return State({"theta": theta}, state.clients)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Federated, StepCount, Weighted, average_weights, step_count
+from .base import Federated, StepCount, Weighted, step_count
 
 
 class Options(Weighted):
@@ -26,7 +26,7 @@ class FedAvgFT(Federated[Options]):
     def round(self, state: State, cohort: Cohort) -> State:
         end = cohort.local(cohort.sgd, cohort.spread(state.server["theta"]), cohort.budget).end
         cohort.reveal_clients(steps=cohort.budget)
-        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(state.server["theta"], end, self.options.weighting)
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:

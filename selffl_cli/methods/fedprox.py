@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from .base import Weighted, average_weights
+from .base import Weighted
 from .fedavg import FedAvg
 
 
@@ -32,5 +32,5 @@ class FedProx(FedAvg):
         end = cohort.local(step, start, cohort.budget, (start,)).end
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=cohort.budget)
-        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(theta, end, self.options.weighting)
         return State({"theta": theta}, state.clients)

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from .base import Federated, StepCount, Weighted, average_weights, last_personal, step_count
+from .base import Federated, StepCount, Weighted, last_personal, step_count
 
 
 class Options(Weighted):
@@ -38,7 +38,7 @@ class FedRep(Federated[Options]):
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=head_steps + body_steps)
         # the mean of the heads only completes a global model to be judged: no client receives it
-        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(theta, end, self.options.weighting)
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from .base import Federated, StepCount, Weighted, Weighting, average_weights, step_count
+from .base import Federated, StepCount, Weighted, Weighting, step_count
 
 
 class Options(Weighted):
@@ -45,7 +45,7 @@ class PerFedAvg(Federated[Options]):
         step = first_order if self.options.variant == "FO" else hessian_free
         end = cohort.local(step, cohort.spread(state.server["theta"]), cohort.budget).end
         cohort.reveal_clients(steps=cohort.budget)
-        theta = cohort.mean(end, average_weights(self.options.weighting, cohort))
+        theta = cohort.average(state.server["theta"], end, self.options.weighting)
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:

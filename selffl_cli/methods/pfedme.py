@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..engine.cohort import Cohort, Grad, State
-from .base import Federated, StepCount, Weighted, Weighting, average_weights, step_count
+from .base import Federated, StepCount, Weighted, Weighting, step_count
 
 
 class Options(Weighted):
@@ -46,5 +46,5 @@ class PFedMe(Federated[Options]):
         w, personal = cohort.local(step, (received, received), rounds).end
         state.clients.write("theta", cohort.clients, personal)
         cohort.reveal_clients(steps=rounds)
-        mean = cohort.mean(w, average_weights(options.weighting, cohort))
+        mean = cohort.average(theta, w, options.weighting)
         return State({"theta": (1 - b) * theta + b * mean}, state.clients)

@@ -12,13 +12,11 @@ from .compare import limits
 from .tables import Summaries, Table, markdown
 
 CAPTIONS = {
-    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its "
-    "round's mean.",
+    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its round's mean.",
     "sweep": "Mean over seeds with 95 % interval, at each method's figures of equal rounds.",
     "sweep-uncertainty": "The method's own scalars in its last round; 95 % intervals over seeds.",
     "differences": "Paired difference to the first method, at equal rounds; violet is worse, orange better.",
-    "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for "
-    "clients.",
+    "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for clients.",
     "clients": "A point is a client of one seed; the black line is the median of clients of similar size.",
     "worst-tenth": "Mean over the worst tenth of clients, with 95 % intervals over seeds, at equal rounds.",
 }
@@ -75,14 +73,10 @@ def claims_markdown(results: Results, entries: list[Entry]) -> str:
     for entry in entries:
         claim = entry.claim
         text = (
-            claim.text
-            + (f" *({claim.source})*" if claim.source else "")
-            + (" **required**" if claim.required else "")
+            claim.text + (f" *({claim.source})*" if claim.source else "") + (" **required**" if claim.required else "")
         )
         effect = entry.effect(results) + (f" at {entry.level}" if entry.level else "")
-        verdict = f"**{entry.judgement.verdict}**" + (
-            f" ({entry.judgement.note})" if entry.judgement.note else ""
-        )
+        verdict = f"**{entry.judgement.verdict}**" + (f" ({entry.judgement.note})" if entry.judgement.note else "")
         cells = [
             verdict,
             f"`{claim.id}` {text}",
@@ -161,9 +155,7 @@ def setup(results: Results) -> str:
     if len(results.settings) > 1:
         lines.append(f"- Swept: {'; '.join(results.settings)}")
     hashes = sorted({str(d.get("hash", ""))[:8] for d in data})
-    shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (
-        f" and {len(hashes) - 10} more" if len(hashes) > 10 else ""
-    )
+    shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (f" and {len(hashes) - 10} more" if len(hashes) > 10 else "")
     lines.append(f"- Data hashes: {shown}")
     return "\n".join(line for line in lines if not line.endswith(": "))
 
@@ -180,7 +172,7 @@ def budget(results: Results) -> str:
             run.label,
             record["method"].get("name", run.label),
             train["rounds"],
-            train.get("clients_per_round") or f"C = {train.get('participation', 1):g}",
+            cohort_words(train),
             f"{steps} steps" if steps else f"{epochs} epoch{'s' * (epochs > 1)}",
             train["batch_size"],
             f"{train['learning_rate']:g}",
@@ -195,6 +187,14 @@ def budget(results: Results) -> str:
         "|\n|---|---|---:|---:|---:|---:|---:|---|---|"
     )
     return "\n".join([head, *(f"| {text} | {_distinct(starts)} |" for text, starts in rows.items())])
+
+
+def cohort_words(train: Mapping[str, Any]) -> str:
+    """Who takes part in a round, and how models are weighed when it is not the method's own way."""
+    sampler = str(train.get("sampler", "uniform"))
+    size = train.get("clients_per_round") or f"C = {train.get('participation', 1):g}"
+    text = sampler if sampler.startswith("poisson") else f"{size}, {sampler}" if sampler != "uniform" else str(size)
+    return text + (f", {train['weighting']}" if train.get("weighting") else "")
 
 
 def provenance(results: Results) -> str:
