@@ -18,6 +18,7 @@ from torch import Tensor
 from . import models, selection
 from .config import RunConfig
 from .engine.aggregation import Unbiased
+from .engine.allocator import keep_freed_memory
 from .engine.batches import generator
 from .engine.cohort import Truth
 from .engine.collective import Collective
@@ -136,6 +137,7 @@ class Training:
             if self.folder.result is not None:  # another process finished it in the meantime
                 return self.folder.result
             self._begin()
+            keep_freed_memory()
             result = run_ranks(self.controls.workers, self._rank)
         if result is None:
             raise Stopped
