@@ -35,6 +35,10 @@ class PrepareOptions(Strict):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything that is drawn.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of a client's training samples kept apart.")
     test: float = Field(0.2, ge=0, lt=1, description="Share of a client's samples kept for testing.")
+    periods: int = Field(1, ge=1, le=1000, description="Periods in which each client's data comes in.")
+    drift: Literal["time", "label", "intent"] | None = Field(
+        None, description="What changes from period to period: time, label or intent."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -44,6 +48,13 @@ class PrepareOptions(Strict):
             if asked == "natural" and cls.model_fields["partition"].default != "natural":
                 return {**values, "clients": None}
         return values
+
+    @model_validator(mode="after")
+    def _drift(self) -> PrepareOptions:
+        if (self.periods > 1) != (self.drift is not None):
+            missing = "drift (time, label or intent)" if self.periods > 1 else "periods (2 or more)"
+            raise ValueError(f"periods and drift go together; add --{missing}")
+        return self
 
     @field_validator("partition")
     @classmethod
@@ -56,18 +67,20 @@ class Pool:
     """A data set before it is dealt out: every array has one row a sample, `x` and `y` are among them.
 
     `client` [n] is the natural client index of each sample, `part` [n] its part (0 train, 1 validation, 2
-    test) where the source fixes them. `features` gives [n, d] (dense or sparse) for k-means; without it a
-    float x is used.
+    test) where the source fixes them. `orders` are what samples can drift by besides their label: `time` (a
+    place in the source's own order) or `intent` (a class), each [n]. `features` gives [n, d] (dense or sparse)
+    for k-means; without it a float x is used.
     """
 
     arrays: dict[str, np.ndarray]
     classes: list[str]
     citation: str
-    task: Literal["classification", "gaussian"] = "classification"
+    task: Literal["classification", "gaussian", "language-model"] = "classification"
     client: np.ndarray | None = None
     client_names: list[str] | None = None
     features: Callable[[], Any] | None = None
     part: np.ndarray | None = None
+    orders: dict[str, np.ndarray] = field(default_factory=dict)
     shared: dict[str, np.ndarray] = field(default_factory=dict)
     client_columns: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -79,11 +92,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The deal: client index and part (0 train, 1 validation, 2 test) of each sample, both [n]."""
+    """The deal: client index, part (0 train, 1 validation, 2 test) and period of each sample, all [n]."""
 
     client: np.ndarray
     part: np.ndarray
     num_clients: int
+    period: np.ndarray | None = None  # None: all in one
 
     def rows(self, part: int) -> np.ndarray:
         """Indices of the samples of a part."""

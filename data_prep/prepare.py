@@ -22,6 +22,7 @@ from selffl_cli.validation import validate
 
 from . import DATASETS
 from .partition import Samples, partitioner
+from .periods import periods
 from .pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
 
 Stage = Callable[[str], None]  # told what is being done
@@ -177,6 +178,8 @@ def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str
 def arguments(options: PrepareOptions) -> dict[str, Any]:
     """Options as the manifest keeps them; a file is known by its contents, not by where it lies."""
     values = options.model_dump(mode="json")
+    if options.periods == 1:  # an option that is off leaves the record as it was before there was one
+        del values["periods"], values["drift"]
     for key, value in options:
         if isinstance(value, Path):
             if not value.is_file():
@@ -253,15 +256,19 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
         raise UsageError(f"{clients} clients, but only {len(pool)} samples; ask for fewer clients")
     samples = Samples(pool.arrays["y"], pool.client, pool.features or _plain_features(pool))
     client = method.deal(samples, clients, generator(options.seed, "partition"))
+    period = periods(pool, client, options) if options.periods > 1 else None
+    cell = client if period is None else client * options.periods + period  # each is split by itself
     part = pool.part
     if part is None:
-        part = split(client, options.validation, options.test, generator(options.seed, "split"))
-    without = np.flatnonzero(np.bincount(client[part == TRAIN], minlength=clients) == 0)
+        part = split(cell, options.validation, options.test, generator(options.seed, "split"))
+    without = np.flatnonzero(np.bincount(cell[part == TRAIN], minlength=clients * options.periods) == 0)
     if len(without):
-        raise SelfflError(
-            f"{len(without)} of {clients} clients have no training sample (client {without[0]} first)"
-        )
-    return Assignment(client, part, clients)
+        empty = np.unique(without // options.periods)
+        first = f"client {empty[0]} first"
+        if period is not None:
+            first += f", in period {without[0] % options.periods + 1}; ask for fewer periods or clients"
+        raise SelfflError(f"{len(empty)} of {clients} clients have no training sample ({first})")
+    return Assignment(client, part, clients, period)
 
 
 def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:
@@ -297,7 +304,8 @@ def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assi
         name=name,
         partition=options.partition,
         task=pool.task,
-        arrays=pool.arrays,
+        arrays=pool.arrays if assignment.period is None else {**pool.arrays, "period": assignment.period},
+        periods=options.periods,
         client=assignment.client,
         part=assignment.part,
         client_names=list(names or []),

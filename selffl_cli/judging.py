@@ -10,7 +10,7 @@ import torch
 
 from .engine.cohort import State
 from .engine.collective import Collective, Dealt
-from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary
+from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary, units
 from .engine.store import ClientStore
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Judge:
 
     def __init__(self, training: Training) -> None:
         self.training = training
+        parts = {**training.scored, "test": training.parts["test"]}
+        self.units = {name: units(training.task, part) for name, part in parts.items()}
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
         """Score the global and every personal model on the parts asked for: {"global"|"personal": {part: [2, M]}}."""
@@ -52,8 +54,7 @@ class Judge:
         }
 
     def _summary(self, sums: np.ndarray, part: str, clients: np.ndarray) -> dict[str, float | None]:
-        sizes, task = self.training.parts[part].sizes[clients], self.training.task
-        figures = summary(sums[:, clients], sizes, task.metric, task.higher_is_better)
+        figures = summary(sums[:, clients], self.units[part][clients], self.training.task)
         return {name: finite(value) for name, value in figures.items()}
 
     def newcomers(self) -> dict[str, Any]:

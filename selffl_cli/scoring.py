@@ -16,7 +16,7 @@ from torch import Tensor
 from . import models
 from .config import RunConfig
 from .engine.collective import Collective
-from .engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, summary
+from .engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, summary, units
 from .engine.flat import DevicePart, FlatModel
 from .errors import SelfflError
 from .models.task import TASKS, prediction
@@ -99,7 +99,7 @@ class Scored:
         sums, task = self.sums(parts), self.model.task
         return {
             part: {
-                kind: summary(own[part], self._part(part).sizes, task.metric, task.higher_is_better)
+                kind: summary(own[part], units(task, self._part(part)), task)
                 for kind, own in sums.items()
             }
             for part in parts

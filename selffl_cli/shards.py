@@ -2,7 +2,8 @@
 
     manifest.json          name, arguments, sources, counts, citation and the sha256 of every file below
     clients.parquet        a row a client: client, name, group, n_train, n_validation, n_test, labels, …
-    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; so for validation and test
+    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; so for validation and test.
+                           With periods also `period` [n], by which the samples of a client are ordered
     shared.safetensors     optional arrays that belong to no client (word vectors, a true centre)
 
 A folder is written beside its place, made durable and renamed, so one that exists is whole. Nothing is
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs 
     from torch import Tensor
 
 FORMAT_VERSION = 1
+PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period
 PARTS = ("train", "validation", "test")
 LEFTOVER_SECONDS = 3600  # a temporary folder untouched for this long belongs to a process that was killed
 AGAIN = "prepare it again with --force"
@@ -68,10 +70,11 @@ class Manifest(Strict):
     format_version: int
     name: str
     partition: str
-    task: Literal["classification", "gaussian"]
+    task: Literal["classification", "gaussian", "language-model"]
     sources: list[Source]
     arguments: dict[str, Any]
     clients: int = Field(ge=1)
+    periods: int = Field(1, ge=1)
     samples: Samples
     classes: list[str]
     input: Input
@@ -83,7 +86,8 @@ class Manifest(Strict):
 
 @dataclass
 class ShardData:
-    """What `write_shards` writes. Every array in `arrays` has one row a sample.
+    """What `write_shards` writes. Every array in `arrays` has one row a sample; with `periods` above 1 one of them is
+    `period`, from 0.
 
     `client` [n] is the client index and `part` [n] the part (0 train, 1 validation, 2 test) of each sample.
     `client_columns` are further columns of clients.parquet; one called `group` replaces the empty groups.
@@ -97,6 +101,7 @@ class ShardData:
     part: np.ndarray
     client_names: list[str]
     classes: list[str] = field(default_factory=list)
+    periods: int = 1
     shared: dict[str, np.ndarray] = field(default_factory=dict)
     client_columns: Mapping[str, Any] = field(default_factory=dict)
     sources: list[dict[str, str]] = field(default_factory=list)
@@ -130,7 +135,8 @@ def _write_files(folder: Path, data: ShardData) -> None:
     from safetensors.numpy import save_file
 
     clients = len(data.client_names)
-    order = np.lexsort((np.arange(len(data.client)), data.client))
+    period = data.arrays["period"] if data.periods > 1 else np.zeros(len(data.client), np.int64)
+    order = np.lexsort((np.arange(len(data.client)), period, data.client))
     counts = {}
     for index, name in enumerate(PARTS):
         rows = order[data.part[order] == index]
@@ -147,7 +153,8 @@ def _write_files(folder: Path, data: ShardData) -> None:
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     x = data.arrays["x"]
     fields: dict[str, Any] = {
-        "format_version": FORMAT_VERSION, "name": data.name, "partition": data.partition, "task": data.task,
+        "format_version": PERIODS_VERSION if data.periods > 1 else FORMAT_VERSION, "periods": data.periods,
+        "name": data.name, "partition": data.partition, "task": data.task,
         "sources": data.sources, "arguments": data.arguments, "clients": clients,
         "samples": {name: int(counts[name].sum()) for name in PARTS}, "classes": data.classes,
         "input": {"shape": list(x.shape[1:]), "dtype": str(x.dtype)}, "citation": data.citation,
@@ -155,7 +162,8 @@ def _write_files(folder: Path, data: ShardData) -> None:
     }  # fmt: skip
     fields["data_hash"] = _data_hash(fields, table)
     manifest = Manifest.model_validate(fields)
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    off = None if data.periods > 1 else {"periods"}
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1, exclude=off) + "\n", encoding="utf-8")
 
 
 def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -252,9 +260,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise SelfflError(f"{folder}: no shards here; make them with `selffl prepare`") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise SelfflError(f"{path}: not a manifest of shards; {AGAIN}") from None
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, PERIODS_VERSION):
         raise SelfflError(
-            f"{folder}: shards of format {version}, this selffl reads format {FORMAT_VERSION}; {AGAIN}"
+            f"{folder}: shards of format {version}, this selffl reads formats {FORMAT_VERSION} and {PERIODS_VERSION}; "
+            f"{AGAIN}"
         )
     try:
         return Manifest.model_validate(content)
@@ -312,6 +321,10 @@ class Shards:
     @property
     def num_clients(self) -> int:
         return self.manifest.clients
+
+    @property
+    def periods(self) -> int:
+        return self.manifest.periods
 
     @cached_property
     def clients(self) -> pyarrow.Table:

@@ -244,7 +244,10 @@ class Training:
         """Write the final figures and models; result.json last, since its presence means finished."""
         lost = line.get("diverged")
         theta = self.method.global_(self.state)
-        write_clients(self.folder.path, self.shards, sums, self.task.metric, self.totals.participations, self.store)
+        write_clients(
+            self.folder.path, self.shards, sums, self.judge.units, self.task.metric,
+            self.totals.participations, self.store,
+        )  # fmt: skip
         write_models(
             self.folder.path,
             self.model.named(theta) if theta is not None and self.controls.keep != "none" else {},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Experiment, set_key
 from .errors import SelfflError, UsageError
+from .metrics.names import ACCURACY, main_metric
 from .runs import RunFolder
 from .runs.files import write_whole
 from .validation import validate
@@ -64,8 +65,9 @@ def score(experiment: Experiment, run: PlannedRun) -> float:
     figures = kinds.get(experiment.tuning.score) or kinds.get("personal")
     if not figures:
         raise SelfflError(f"{run.folder}: the data has no validation part to tune on; prepare it with --validation 0.1")
-    value = figures["accuracy"] if "accuracy" in figures else -figures["squared_error"]
-    return -math.inf if value is None else value
+    metric = main_metric(figures)
+    value = figures[metric]
+    return -math.inf if value is None else value if metric == ACCURACY else -value
 
 
 def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]]) -> dict[str, Any]:

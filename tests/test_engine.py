@@ -18,7 +18,7 @@ from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.store import ClientStore
 from selffl_cli.models.mlp import MLP
 from selffl_cli.models.softmax import Softmax
-from selffl_cli.models.task import TASKS
+from selffl_cli.models.task import TASKS, Classification, Gaussian
 from selffl_cli.shards import Part
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=5)
@@ -274,11 +274,11 @@ def test_summary_of_clients(sizes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     with_empty = np.array([*sizes, 0])
     sums = np.array([rng.integers(0, with_empty + 1), rng.random(len(with_empty)) * with_empty])
-    figures = summary(sums, with_empty, "accuracy", True)
+    figures = summary(sums, with_empty, Classification)
     own = sums[0][:-1] / with_empty[:-1]
     assert figures["accuracy"] == pytest.approx(sums[0].sum() / sum(sizes))
     assert figures["loss"] == pytest.approx(sums[1].sum() / sum(sizes))
     assert figures["client_mean"] == pytest.approx(own.mean()) and figures["std"] == pytest.approx(own.std())
     assert figures["worst_tenth"] == pytest.approx(own.min())  # at most ten clients: the worst one
-    errors = summary(sums, with_empty, "squared_error", False)
+    errors = summary(sums, with_empty, Gaussian)
     assert errors["worst_tenth"] == pytest.approx(own.max()) and errors["p10"] >= figures["p10"]

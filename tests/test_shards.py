@@ -162,7 +162,7 @@ def change_manifest(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"format_version": 2, "surprise": 1}, "shards of format 2, this selffl reads format 1; .*--force"),
+        ({"format_version": 3, "surprise": 1}, "shards of format 3, this selffl reads formats 1 and 2; .*--force"),
         ({"surprise": 1}, "surprise: extra inputs"),
         ({"clients": 0}, "clients: "),
         ({"files": {}}, "does not list the files"),

@@ -203,6 +203,8 @@ def _table(console: Console, shards: Shards) -> None:
             f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, "
             f"of {len(manifest.classes)}",
         )
+    if manifest.periods > 1:
+        table.add_row("periods", f"{manifest.periods}, drifting by {manifest.arguments['drift']}")
     table.add_row("seed", str(manifest.arguments.get("seed", "")))
     for key, value in manifest.notes.items():
         if isinstance(value, (int, float, str)):

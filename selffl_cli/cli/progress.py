@@ -14,11 +14,11 @@ from ..plan import PlannedRun
 
 
 def figures(metrics: dict[str, Any]) -> str:
-    """Accuracies (or squared errors), s0, mean steps and speed of a round, as far as it has them."""
+    """Accuracies (or errors), s0, mean steps and speed of a round, as far as it has them."""
     parts = []
     test = metrics.get("eval", {}).get("test", {})
     for kind in ("global", "personal"):
-        for name, form in (("accuracy", "{:.1%}"), ("squared_error", "{:.3g}")):
+        for name, form in (("accuracy", "{:.1%}"), ("squared_error", "{:.3g}"), ("perplexity", "{:.1f}")):
             value = test.get(kind, {}).get(name)
             if value is not None:
                 parts.append(f"{kind} {form.format(value)}")

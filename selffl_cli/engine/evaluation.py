@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.task import Task
 from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
 
 BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
 CHUNK = 32  # clients whose personal models are held at once by a rank
 
-# {part: [2, M]}: sums over each client's samples of the score (correct, or squared error) and of the loss
+# {part: [2, M]}: sums over each client's samples of the score (correct, squared error, …) and of the loss
 Sums = dict[str, np.ndarray]
 
 
@@ -34,14 +35,15 @@ def batch(x: Tensor) -> int:
 
 
 def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Score and loss of each sample: float64 [2, n]."""
+    """Score and loss of each sample, summed over its units: float64 [2, n]."""
     out = torch.empty(2, len(y), dtype=torch.float64)
     size = batch(x)
     for begin in range(0, len(y), size):
         piece = slice(begin, begin + size)
         outputs = model.outputs(vector, x[piece])
         out[0, piece] = model.task.scores(outputs, x[piece], y[piece]).double().cpu()
-        out[1, piece] = model.task.losses(outputs, x[piece], y[piece]).double().cpu()
+        losses = model.task.losses(outputs, x[piece], y[piece])
+        out[1, piece] = (losses * model.task.units(x[piece], y[piece])).double().cpu()
     return out
 
 
@@ -84,23 +86,28 @@ def evaluate_rows(
             begin += len(part_y)
 
 
-def summary(sums: np.ndarray, sizes: np.ndarray, metric: str, higher_is_better: bool) -> dict[str, Any]:
-    """Figures over clients from per-client sums [2, M]; clients without samples in the part are left out.
+def units(task: Task, part: DevicePart) -> np.ndarray:
+    """How often each client is judged in this part, its samples or its words: [M]."""
+    return client_sums(task.units(part.x, part.y).double().cpu()[None], part.offsets)[0]
 
-    `metric` over all samples; `client_mean`, `worst_tenth` (mean of the worst 10 % of clients, at least one), `p10`
-    and `std` over clients' own figures; mean `loss` over samples.
+
+def summary(sums: np.ndarray, sizes: np.ndarray, task: Task) -> dict[str, Any]:
+    """Figures over clients from per-client sums [2, M] and `units` [M]; clients without samples are left out.
+
+    The task's metric over all samples; `client_mean`, `worst_tenth` (mean of the worst 10 % of clients, at least one),
+    `p10` and `std` over clients' own figures; mean `loss` over samples.
     """
     has = sizes > 0
     if not has.any():
         return {}
-    own = sums[0][has] / sizes[has]
-    worst = np.sort(own) if higher_is_better else -np.sort(-own)
+    own = task.figure(sums[0][has] / sizes[has])
+    worst = np.sort(own) if task.higher_is_better else -np.sort(-own)
     with np.errstate(invalid="ignore"):  # the figures of a diverged run are infinite
         return {
-            metric: float(sums[0].sum() / sizes.sum()),
+            task.metric: float(task.figure(sums[0].sum() / sizes.sum())),
             "loss": float(sums[1].sum() / sizes.sum()),
             "client_mean": float(own.mean()),
             "worst_tenth": float(worst[: max(1, round(0.1 * len(own)))].mean()),
-            "p10": float(np.quantile(own, 0.1 if higher_is_better else 0.9)),
+            "p10": float(np.quantile(own, 0.1 if task.higher_is_better else 0.9)),
             "std": float(own.std()),
         }

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-class Classification:
+class PerSample:
+    """What most tasks share: a sample is judged once, and the metric is the mean score."""
+
+    @staticmethod
+    def units(x: Tensor, y: Tensor) -> Tensor:
+        """How often each sample is judged: [B]. Scores are sums over them, losses means."""
+        return torch.ones(len(y), dtype=torch.int64, device=y.device)
+
+    @staticmethod
+    def figure(mean: np.ndarray) -> np.ndarray:
+        """The metric from the mean score over units."""
+        return mean
+
+
+class Classification(PerSample):
     """Cross-entropy over K logits, or binary cross-entropy when the model gives a single one; judged by accuracy."""
 
     metric = "accuracy"
@@ -28,7 +43,7 @@ class Classification:
         return (predicted == y).to(outputs.dtype)
 
 
-class Gaussian:
+class Gaussian(PerSample):
     """The two-level Gaussian's quadratic loss (theta - z)²/(2 s), summed (METHODS of the paper's section 3)."""
 
     metric = "squared_error"
@@ -46,8 +61,38 @@ class Gaussian:
         return ((outputs - x) ** 2).mean(-1)
 
 
-Task = type[Classification] | type[Gaussian]
-TASKS: dict[str, Task] = {"classification": Classification, "gaussian": Gaussian}
+class LanguageModel:
+    """Next-word prediction on texts x [B, L], padded with 0: cross-entropy of every word after the first, given those
+    before it. A sample's loss is the mean over its words; the metric is perplexity, exp(mean loss over all words)."""
+
+    metric = "perplexity"
+    higher_is_better = False
+    reduction = "mean"
+
+    @staticmethod
+    def units(x: Tensor, y: Tensor) -> Tensor:
+        """Words that are predicted in each text: [B]."""
+        return (x[:, 1:] != 0).sum(1)
+
+    @staticmethod
+    def figure(mean: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return np.exp(mean)
+
+    @staticmethod
+    def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """outputs: logits [B, T, V] of the words x[:, 1 : T + 1] → [B]; y is not looked at."""
+        return LanguageModel.scores(outputs, x, y) / LanguageModel.units(x, y).clamp_min(1)
+
+    @staticmethod
+    def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Negative log-likelihood of each text: [B]."""
+        targets = x[:, 1 : outputs.shape[1] + 1].long()
+        return F.cross_entropy(outputs.transpose(1, 2), targets, ignore_index=0, reduction="none").sum(1)
+
+
+Task = type[Classification] | type[Gaussian] | type[LanguageModel]
+TASKS: dict[str, Task] = {"classification": Classification, "gaussian": Gaussian, "language-model": LanguageModel}
 
 
 def batch_loss(task: Task, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:

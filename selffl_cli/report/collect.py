@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..config import WARM_START, Experiment
 from ..errors import SelfflError
+from ..metrics.names import main_metric
 from ..runs import RunFolder, find_runs
 from .choose import choose, refuse_mixed
 from .detection import Detection, detection
@@ -63,8 +64,8 @@ class Results:
 
     @cached_property
     def metric(self) -> str:
-        """The main metric: "accuracy", or "squared_error" where the truth is a vector."""
-        return "squared_error" if self.points["what"].str.endswith(".squared_error").any() else "accuracy"
+        """The main metric: "accuracy", "squared_error" where the truth is a vector, "perplexity" of words."""
+        return main_metric(set(self.points["what"].str.rpartition(".")[2]))
 
     @property
     def finished(self) -> list[Run]:

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from ..metrics.intervals import Interval, t_interval
+from ..metrics.names import ERRORS
 from .collect import Results
 
 At = Literal["rounds", "gradients"]
@@ -107,4 +108,4 @@ def higher_is_better(results: Results, what: str) -> bool | None:
     metric = what.rpartition(".")[2]
     if metric in ("accuracy", "client_mean", "worst_tenth", "p10"):
         return results.metric == "accuracy"
-    return False if metric in ("loss", "squared_error") else None
+    return False if metric == "loss" or metric in ERRORS else None

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.ticker import EngFormatter
 
 from ..metrics.intervals import t_interval
+from ..metrics.names import words
 from .collect import Results
 from .style import PAGE, Look, figure, hide_unused, legend_above, looks, save
 
@@ -41,7 +42,7 @@ def curves(results: Results, out: Path, x: X) -> str | None:
             ax.set_title(title)
         hide_unused(axes, len(panels))
         for ax in axes[:, 0]:
-            ax.set_ylabel("accuracy (%)" if results.metric == "accuracy" else "squared error")
+            ax.set_ylabel(words(results.metric))
         for ax in _lowest(axes, len(panels)):
             ax.set_xlabel(_AXES[x][1])
         legend_above(fig, axes)
@@ -107,7 +108,7 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
     if not finals:
         return
     values = np.concatenate([part.to_numpy() for part in finals])
-    if results.metric == "squared_error":
+    if results.metric != "accuracy":
         if (values > 0).all() and values.max() > 20 * values.min():
             ax.set_yscale("log")
         return

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..metrics.names import words as metric_words
 from .collect import Results
 from .compare import Summary
 from .curves import over_seeds
@@ -89,9 +90,8 @@ def _log(ax: Any) -> None:
 
 
 def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
-    """n_train and gain (personal minus global test accuracy in points, or squared error) of each client and
-    seed."""
-    kind, scale = ("correct", 100.0) if results.metric == "accuracy" else ("squared_error", 1.0)
+    """n_train and gain (personal minus global test accuracy in points, or error) of each client and seed."""
+    kind = {"accuracy": "correct", "perplexity": "nll"}.get(results.metric, results.metric)
     frames = []
     for run in results.finished:
         if run.label != label or run.setting != setting:
@@ -101,7 +101,12 @@ def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
         if not set(columns) <= set(clients.columns):
             continue
         clients = clients[clients["n_test"] > 0].dropna(subset=columns)
-        gain = scale * (clients[columns[0]] - clients[columns[1]]) / clients["n_test"]
+        if kind == "nll":
+            own, shared = (np.exp(clients[column] / clients["test_words"]) for column in columns)
+        else:
+            scale = 100.0 if kind == "correct" else 1.0
+            own, shared = (scale * clients[column] / clients["n_test"] for column in columns)
+        gain = own - shared
         frames.append(pd.DataFrame({"n_train": clients["n_train"], "gain": gain}))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["n_train", "gain"])
 
@@ -119,12 +124,12 @@ def gains(results: Results, out: Path) -> str | None:
     look = looks(results.labels)
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
-    unit = "points" if results.metric == "accuracy" else "squared error"
+    unit = "points" if results.metric == "accuracy" else metric_words(results.metric)
     sizes = pd.concat([frame["n_train"] for _, frame in found])
     alike = _alike(sizes)
-    words = "training samples of the client"
+    across = "training samples of the client"
     if alike:
-        words = f"clients of {sizes.min()} to {sizes.max()} training samples each"
+        across = f"clients of {sizes.min()} to {sizes.max()} training samples each"
     with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 2.2 * rows, sharex=True, sharey=True) as (
         fig,
         axes,
@@ -154,7 +159,7 @@ def gains(results: Results, out: Path) -> str | None:
         for ax in axes[:, 0]:
             ax.set_ylabel(f"personal − global ({unit})")
         for ax in axes[-1]:
-            ax.set_xlabel(words)
+            ax.set_xlabel(across)
         return save(fig, out, "clients")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.intervals import t_interval
+from ..metrics.names import words
 from .collect import Results, short_text
 from .compare import Summary, higher_is_better
 from .style import PAGE, figure, hide_unused, legend_above, looks, save
@@ -37,9 +38,9 @@ def sweep(results: Results, summary: Summary, out: Path) -> list[str]:
         return []
     names = []
     main = f"test.personal.{results.metric}"
-    words = "personal accuracy (%)" if results.metric == "accuracy" else "squared error"
+    head = f"personal {words(results.metric)}"
     if main in summary.whats:
-        names.append(_grid(results, summary, out, "sweep", key, [(main, words)]))
+        names.append(_grid(results, summary, out, "sweep", key, [(main, head)]))
     shown = [(what, text) for what, text in UNCERTAINTY if what in summary.whats]
     if "method.s0" in summary.whats:
         names.append(_grid(results, summary, out, "sweep-uncertainty", key, shown))
@@ -144,8 +145,8 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
     else:
         setting = next(iter(results.settings))
         columns = [
-            (setting, f"test.{model}.{metric}", f"{model}\n{words}")
-            for metric, words in (
+            (setting, f"test.{model}.{metric}", f"{model}\n{text}")
+            for metric, text in (
                 (results.metric, "all samples"),
                 ("client_mean", "client mean"),
                 ("worst_tenth", "worst tenth"),
@@ -185,7 +186,7 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         ax.set_yticks(range(len(others)), others)
         titles = [title.replace(", ", "\n") for _, _, title in columns]
         ax.set_xticks(range(len(columns)), titles)
-        unit = "points" if results.metric == "accuracy" else "squared error"
+        unit = "points" if results.metric == "accuracy" else words(results.metric)
         ax.set_title(f"difference to {reference} ({unit})\n* 95 % interval excludes 0")
         bar = fig.colorbar(image, ax=ax, ticks=[-limit, 0, limit], shrink=0.9)
         bar.ax.set_yticklabels(["worse", "equal", "better"])

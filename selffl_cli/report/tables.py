@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..metrics.names import words
 from .collect import Results
 from .compare import At, Mark, Summary
 
@@ -82,7 +83,7 @@ def tables(results: Results, both: Summaries) -> list[Table]:
 
 
 def metric_name(results: Results) -> str:
-    return "accuracy (%)" if results.metric == "accuracy" else "squared error"
+    return words(results.metric)
 
 
 def figures(results: Results, both: Summaries, name: str, title: str, columns: Sequence[Column]) -> Table:

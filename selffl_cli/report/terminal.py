@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from ..metrics.names import ERRORS, main_metric, words
 from ..runs import RunFolder
 
 Final = dict[str, Any]  # the last evaluation of a run
@@ -29,15 +30,13 @@ def final_table(runs: Sequence[RunFolder], current: Collection[str] = ()) -> Ren
     """
     groups = _group(runs)
     finals = [final for rows in groups.values() for final in rows if final]
-    error = any(
-        "squared_error" in f for final in finals for models in final.values() for f in models.values()
-    )
+    main = main_metric({name for final in finals for models in final.values() for f in models.values() for name in f})
     settings = sorted({setting for setting, _ in groups}, key=_natural)
     labels = list(dict.fromkeys(label for _, label in groups))
     if len(settings) > 1:
         pieces = [settings[i : i + SETTINGS_A_TABLE] for i in range(0, len(settings), SETTINGS_A_TABLE)]
-        return Group(*(_swept(groups, labels, piece, error, current) for piece in pieces))
-    return _whole(groups, labels, settings[0] if settings else "", finals, error, current)
+        return Group(*(_swept(groups, labels, piece, main, current) for piece in pieces))
+    return _whole(groups, labels, settings[0] if settings else "", finals, main, current)
 
 
 def _whole(
@@ -45,18 +44,17 @@ def _whole(
     labels: list[str],
     setting: str,
     finals: list[Final],
-    error: bool,
+    main: str,
     current: Collection[str],
 ) -> Table:
     """Test and training, personal and global, all samples and the worst tenth of clients."""
-    main = "squared_error" if error else "accuracy"
     columns = [
         (f"{part}\n{model}" if metric == main else f"worst\ntenth\n{model}", part, model, metric)
         for part, metric in (("test", main), ("test", "worst_tenth"), ("train", main))
         for model in ("personal", "global")
         if any(_figure(final, part, model, metric) is not None for final in finals)
     ]
-    table = _table(f"Finished runs: {_words(error)}, mean over seeds", current)
+    table = _table(f"Finished runs: {words(main)}, mean over seeds", current)
     table.caption = (
         "→ just run; " if current else ""
     ) + "worst tenth: mean test figure of the worst 10 % of clients"
@@ -64,22 +62,21 @@ def _whole(
         table.add_column(head, justify="right", no_wrap=True)
     for label in labels:
         rows = groups[setting, label]
-        cells = [_mean(rows, *column[1:], error) for column in columns]
+        cells = [_mean(rows, *column[1:], main) for column in columns]
         table.add_row(_name(label, rows, current), str(sum(row is not None for row in rows)), *cells)
     return table
 
 
 def _swept(
-    groups: Groups, labels: list[str], settings: list[str], error: bool, current: Collection[str]
+    groups: Groups, labels: list[str], settings: list[str], main: str, current: Collection[str]
 ) -> Table:
     """Personal models on test, one column a setting."""
-    main = "squared_error" if error else "accuracy"
-    table = _table(f"Personal models on test: {_words(error)}, mean over seeds", current)
+    table = _table(f"Personal models on test: {words(main)}, mean over seeds", current)
     for setting in settings:
         table.add_column(setting.replace(", ", "\n"), justify="right", no_wrap=True)
     for label in labels:
         rows = [groups.get((setting, label), []) for setting in settings]
-        cells = [_mean(group, "test", "personal", main, error) for group in rows]
+        cells = [_mean(group, "test", "personal", main, main) for group in rows]
         table.add_row(_name(label, [row for group in rows for row in group], current), *cells)
     return table
 
@@ -89,10 +86,6 @@ def _table(title: str, current: Collection[str]) -> Table:
     table.caption = "→ just run" if current else None
     table.add_column("method", overflow="fold", min_width=12)
     return table
-
-
-def _words(error: bool) -> str:
-    return "squared error" if error else "accuracy (%)"
 
 
 def _name(label: str, rows: Sequence[Final | None], current: Collection[str]) -> str:
@@ -145,11 +138,11 @@ def _figure(final: Final, part: str, model: str, metric: str) -> float | None:
     return final.get(part, {}).get(model, {}).get(metric)
 
 
-def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, error: bool) -> str:
+def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, main: str) -> str:
     known = [
         value for row in rows if row for value in [_figure(row, part, model, metric)] if value is not None
     ]
     if not known:
         return "–"
     mean = float(np.mean(known))
-    return f"{mean:.3g}" if error else f"{100 * mean:.1f}"
+    return f"{mean:.3g}" if main in ERRORS else f"{100 * mean:.1f}"

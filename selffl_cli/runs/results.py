@@ -21,18 +21,24 @@ if TYPE_CHECKING:
 
 
 def write_clients(
-    folder: Path, shards: Shards, sums: dict[str, Sums], metric: str, participations: list[int], store: ClientStore
-) -> None:
-    """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client."""
+    folder: Path, shards: Shards, sums: dict[str, Sums], units: dict[str, np.ndarray], metric: str,
+    participations: list[int], store: ClientStore,
+) -> None:  # fmt: skip
+    """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client.
+
+    Of a language model the sums are negative log-likelihoods (`nll`), and `PART_words` says over how many words.
+    """
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    score = "correct" if metric == "accuracy" else metric
+    score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
     names = ["client", "name", "group", "n_train", "n_validation", "n_test"]
     columns: dict[str, object] = {name: shards.clients[name] for name in names}
     for kind, parts in sums.items():
         for part, values in parts.items():
             columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = values[0], values[1]
+    if score == "nll":
+        columns |= {f"{part}_words": values for part, values in units.items()}
     columns["participations"] = np.array(participations, dtype=np.int64)
     for name, table in store.tables.items():
         if table.dim() == 1 and table.is_floating_point():
