@@ -58,7 +58,7 @@ def test_perplexity_weighs_words_and_one_of_v_equal_words_has_perplexity_v() -> 
 
 def write_snips(folder: Path) -> Path:
     texts = {
-        "train": 3 * [("Play it", "Music"), ("play it all", "Music"), ("the weather", "Weather"), ("the it", "Weather")],
+        "train": 3 * [("Play it", "Music"), ("play all", "Music"), ("the weather", "Weather"), ("the it", "Weather")],
         "valid": [("play jazz", "Music")],
         "test": [("the weather in jazz jazz", "Weather"), ("play play", "Music")],
     }
