@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import models, selection
-from .config import RunConfig
+from .config import WARM_START, RunConfig
 from .engine.aggregation import Unbiased
 from .engine.allocator import keep_freed_memory
 from .engine.batches import generator
@@ -34,7 +34,7 @@ from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RESULT, RunFolder
 from .runs.checkpoint import Checkpoints, Saved
 from .runs.environment import describe
 from .runs.results import write_clients, write_models
-from .runs.scores import write_scores
+from .runs.scores import scored_by_speaker, write_scores
 from .shards import PARTS, Shards
 
 GO, SAVE, STOP = 0, 1, 2
@@ -101,8 +101,10 @@ class Training:
             self.truth = Truth(float(shards.manifest.notes["s0"]), variance)
         self.state = self.method.init(self.model.start if start is None else self.model.flatten(start), self.store)
         self.kept: Tensor | None = None
-        personal_bytes = shards.num_clients * self.model.size * self.model.vector.element_size()
-        if controls.keep == "personal" or (controls.keep == "auto" and personal_bytes <= KEEP_LIMIT):
+        small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
+        self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
+        self.keeps_personal = controls.keep == "personal" or (controls.keep == "auto" and small)
+        if self.keeps_personal or (small and scored_by_speaker(shards)):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
         self.judge = Judge(self)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
@@ -243,18 +245,17 @@ class Training:
     def _finish(self, line: Line, sums: dict[str, Sums]) -> dict[str, Any]:
         """Write the final figures and models; result.json last, since its presence means finished."""
         lost = line.get("diverged")
-        theta = self.method.global_(self.state)
+        theta, kept = self.method.global_(self.state), self.kept if lost is None else None
         write_clients(
             self.folder.path, self.shards, sums, self.judge.units, self.task.metric,
             self.totals.participations, self.store,
         )  # fmt: skip
         write_models(
             self.folder.path,
-            self.model.named(theta) if theta is not None and self.controls.keep != "none" else {},
-            self.kept if lost is None else None,
+            self.model.named(theta) if theta is not None and self.keeps_global else {},
+            kept if self.keeps_personal else None,
             self.model.layout,
         )
-        kept = self.kept if lost is None else None
         write_scores(self.folder.path, self.shards, self.model, self.scored, theta, kept)
         result: dict[str, Any] = {
             "status": "finished" if lost is None else "diverged",

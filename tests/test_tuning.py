@@ -61,3 +61,9 @@ def test_a_grid_over_an_option_that_does_not_exist_is_refused(tmp_path: Path, ke
     result = invoke(tmp_path, "--tune", text=EXPERIMENT.replace("lam =", f'"{key}" ='))
     assert isinstance(result.exception, UsageError) and near in str(result.exception)
     assert not list(tmp_path.glob("runs/**/result.json"))
+
+
+def test_trials_of_an_experiment_with_a_warm_start_find_its_model(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("[methods.fedavg]", "warm_start = { rounds = 1 }\n[methods.fedavg]")
+    result = invoke(tmp_path, "--tune", text=text)  # trials keep no models, the start keeps its own
+    assert result.exit_code == 0, result.exception

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from ..engine.flat import DevicePart, FlatModel
     from ..shards import Shards
 
+def scored_by_speaker(shards: Shards) -> bool:
+    """Whether a run on these shards leaves scores: two classes, and samples that say who is heard."""
+    return len(shards.manifest.classes) == 2 and "speaker" in shards.part("test").arrays
+
+
 def write_scores(
     folder: Path, shards: Shards, model: FlatModel, parts: dict[str, DevicePart], theta: Tensor | None,
     personal: Tensor | None,
@@ -23,10 +28,9 @@ def write_scores(
     """scores.parquet, a row a sample and model: part, client, model, label, speaker and score.
 
     The score is the log-odds of class 1 (the difference of the two logits): probabilities would be 1.0 for many
-    samples that are told apart by it. Only for shards of two classes that say who is heard (`speaker`); `theta`
-    [P] and `personal` [M, P] as they are saved.
+    samples that are told apart by it. Only for shards that are scored by speaker; `theta` [P], `personal` [M, P].
     """
-    if len(shards.manifest.classes) != 2 or "speaker" not in shards.part("test").arrays:
+    if not scored_by_speaker(shards):
         return
     import pyarrow as pa
     import pyarrow.parquet as parquet
