@@ -26,6 +26,7 @@ from .periods import periods
 from .pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
 
 Stage = Callable[[str], None]  # told what is being done
+ROWS = 4096  # samples looked at together
 
 
 def silent(stage: str) -> None:
@@ -73,6 +74,7 @@ class Request:
         stage("reading the data")
         told = {"stage": stage} if "stage" in inspect.signature(module.load).parameters else {}
         pool = module.load(self.options, self.source, **told)
+        _check_numbers(self.name, pool)
         stage("dealing samples to clients")
         assignment = deal(pool, self.options)
         if hasattr(module, "finish"):
@@ -269,6 +271,18 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
             first += f", in period {without[0] % options.periods + 1}; ask for fewer periods or clients"
         raise SelfflError(f"{len(empty)} of {clients} clients have no training sample ({first})")
     return Assignment(client, part, clients, period)
+
+
+def _check_numbers(name: str, pool: Pool) -> None:
+    """SelfflError where an array holds NaN or infinity: training on it would diverge, and evaluation lie."""
+    for key, values in pool.arrays.items():
+        if values.dtype.kind != "f":
+            continue
+        for begin in range(0, len(values), ROWS):  # a map from disk is never in memory as a whole
+            bad = ~np.isfinite(values[begin : begin + ROWS])
+            if bad.any():
+                row = begin + int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
+                raise SelfflError(f"{name}: sample {row} has a number in '{key}' that is not finite; mend the source")
 
 
 def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:

@@ -46,11 +46,11 @@ class Judge:
         return sums
 
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
-        """{part: {"global"|"personal": figures}} from per-client sums, over the clients that train."""
+        """{part: {"global"|"personal": figures}} from per-client sums, over all clients but the new ones."""
         return {
-            part: {kind: self._summary(own[part], part, self.training.pool) for kind, own in sums.items()}
+            part: {kind: self._summary(own[part], part, self.training.judged) for kind, own in sums.items()}
             for part, data in self.training.scored.items()
-            if data.sizes.any()
+            if data.sizes[self.training.judged].any()
         }
 
     def _summary(self, sums: np.ndarray, part: str, clients: np.ndarray) -> dict[str, float | None]:

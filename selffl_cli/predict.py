@@ -42,7 +42,7 @@ def predict(training: Training) -> Cost:
     """Time a few steps and forward passes of a middling client, and multiply."""
     train, data, model = training.config.train, training.parts["train"], training.model
     torch.set_num_threads(1)
-    client = int(np.argsort(data.sizes)[len(data.sizes) // 2])
+    client = int(training.pool[np.argsort(data.sizes[training.pool])[len(training.pool) // 2]])
     batch = np.arange(min(training.batch_size or 10**9, int(data.sizes[client])))
     x, y = data.client(client, batch)
     vector = model.start

@@ -27,6 +27,7 @@ from .engine.flat import DevicePart, FlatModel
 from .engine.ranks import run_ranks
 from .engine.sequential import SequentialCohort
 from .engine.store import ClientStore, shared_zeros
+from .errors import SelfflError
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
@@ -38,6 +39,7 @@ from .runs.scores import scored_by_speaker, write_scores
 from .shards import PARTS, Shards
 
 GO, SAVE, STOP = 0, 1, 2
+GLOBAL = -1  # who diverged, when it is no client
 KEEP_LIMIT = 100 * 2**20  # personal models above this many bytes are not kept by default
 
 Keep = Literal["auto", "global", "personal", "none"]
@@ -89,8 +91,11 @@ class Training:
         self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
         sizes = self.parts["train"].sizes
         self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
-        self.pool = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that train
+        self.judged = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that figures speak of
+        self.pool = self.judged[sizes[self.judged] > 0]  # those that train
         self.sampler = selection.sampler(train.sampler)
+        if not len(self.pool):
+            raise SelfflError(f"{shards.path}: no client has a training sample; prepare data that has")
         self.budget = np.array([train.budget(int(size)) for size in sizes])
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
         self.store = ClientStore(shards.num_clients, device)
@@ -232,6 +237,9 @@ class Training:
             "per_client": {"client": cohort.everyone.tolist(),
                            **{name: [finite(v) for v in values] for name, values in per_client.items()}},
         }  # fmt: skip
+        theta = self.method.global_(self.state)
+        if theta is not None and not lost and not theta.isfinite().all():
+            lost = [GLOBAL]  # finite models, but no finite mean of them
         if lost:
             line["diverged"] = min(lost)
         return line
@@ -265,7 +273,8 @@ class Training:
         }
         if lost is not None:
             result["client"] = lost
-            result["message"] = f"loss or parameters of client {lost} were not finite in round {line['round']}"
+            who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"
+            result["message"] = f"{who} were not finite in round {line['round']}"
         if len(self.newcomers) and lost is None:
             result["final"]["new"] = self.judge.newcomers()
         if self.truth is not None and theta is not None:  # how well the centre itself was estimated

@@ -137,6 +137,10 @@ class Cohort(ABC):
     def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
         """Gradients [C, P] at `params` on one batch of `stream`, outside any local loop."""
 
+    def steps_of(self, wanted: Tensor) -> Tensor:
+        """Local steps that are taken: none by a client without training samples, which has nothing to descend [C]."""
+        return torch.where(self.samples > 0, wanted, 0)
+
     def sgd(self, params: Tensor, grad: Grad) -> Tensor:
         """The ready-made step: w - eta grad F(w)."""
         return params - self.learning_rate * grad(params)
@@ -147,10 +151,14 @@ class Cohort(ABC):
 
     def mean(self, values: Tensor, weights: Tensor) -> Tensor:
         """Weighted mean over the clients of all ranks; equal weights when all are zero."""
+        return self.sum(values, self.shares(weights))
+
+    def shares(self, weights: Tensor) -> Tensor:
+        """Weights [C] as shares of their sum over all ranks; equal shares when all are zero."""
         total = self.sum(weights)
         if total == 0:
             weights, total = torch.ones_like(weights), self.sum(torch.ones_like(weights))
-        return self.sum(values, weights / total)
+        return weights / total
 
     def average(self, theta: Tensor, end: Tensor, weighting: Weighting) -> Tensor:
         """The new global model [P] from the one that was sent [P] and the clients' models [C, P] of all ranks."""

@@ -42,7 +42,9 @@ class FlatModel:
         return torch.cat(parts).to(self.device)
 
     def gradient(self, vector: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of the batch's loss at `vector` [P], and the loss (detached scalar)."""
+        """Gradient of the batch's loss at `vector` [P], and the loss (detached scalar); zero for an empty batch."""
+        if not len(y):
+            return torch.zeros_like(vector), torch.zeros((), dtype=self.dtype, device=self.device)
         self.vector.copy_(vector)
         with torch.enable_grad():
             loss = batch_loss(self.task, self.module(x), x, y)

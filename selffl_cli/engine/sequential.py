@@ -33,6 +33,7 @@ class SequentialCohort(Cohort):
         context: tuple[Tensor, ...] = (),
         variance: bool = False,
     ) -> Local:
+        steps = self.steps_of(steps)
         starts = start if isinstance(start, tuple) else (start,)
         ends = tuple(torch.empty(s.shape, dtype=s.dtype, device=s.device) for s in starts)
         first = starts[0]

@@ -64,7 +64,7 @@ class ActPerFL(Federated[Options]):
         s0 = inter_variance(cohort, theta, local.end, s, s0, options.inter, options.normaliser)
         weights = {"uncertainty": precision(s0, s), "equal": torch.ones_like(s), "samples": cohort.samples.double()}
         weight = weights[options.aggregate].to(theta.dtype)
-        share = weight / cohort.sum(weight)
+        share = cohort.shares(weight)
         theta = cohort.sum(local.end, share)
 
         if options.steps == "curvature":

@@ -26,7 +26,7 @@ def global_optimum(local: Tensor, s0: Tensor, s: Tensor) -> Tensor:
 def federated_optimum(local: Tensor, s0: Tensor, s: Tensor) -> Tensor:
     """Eqn 2, FL-optimal: (theta_m^L/s_m + sum_{k≠m} w_k theta_k^L) / (1/s_m + A_m) for every m: [M, d]."""
     w = precision(s0, s)[:, None]
-    own = (1 / s)[:, None]
+    own = (1 / s.clamp_min(TINY))[:, None]
     others = (w * local).sum(0) - w * local
     return (own * local + others) / (own + w.sum() - w)
 
@@ -36,7 +36,7 @@ def posterior_mean(local: Tensor, s0: Tensor, s: Tensor) -> Tensor:
 
     Our derivation; Eqn 2 takes the other clients as witnesses of theta_m instead of theta_0.
     """
-    keep = (s / (s0 + s))[:, None]  # weight of theta_G, finite at s0 = 0
+    keep = (s / (s0 + s).clamp_min(TINY))[:, None]  # weight of theta_G, finite at s0 = 0 and at s0 = s_m = 0
     return (1 - keep) * local + keep * global_optimum(local, s0, s)
 
 

@@ -38,9 +38,9 @@ class Classification(PerSample):
 
     @staticmethod
     def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """1 where the prediction is right, else 0: [B]."""
+        """1 where the prediction is right, else 0, also where the model gives no number: [B]."""
         predicted = (outputs[..., 0] > 0).long() if outputs.shape[-1] == 1 else outputs.argmax(-1)
-        return (predicted == y).to(outputs.dtype)
+        return ((predicted == y) & ~outputs.isnan().any(-1)).to(outputs.dtype)
 
 
 class Gaussian(PerSample):
