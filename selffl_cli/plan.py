@@ -40,6 +40,8 @@ class PlannedRun:
 
     def start_model(self) -> dict[str, Tensor] | None:
         """Named tensors of the start, or None for the network's own."""
+        if self.needs is not None:
+            RunFolder(self.needs.folder).check(MODELS)
         return None if self.start is None else global_model(self.start)
 
 
@@ -207,9 +209,10 @@ def init_file(given: Path | None) -> Path | None:
     if given is None:
         return None
     if given.is_dir():
-        if RunFolder.open(given).result is None:
+        folder = RunFolder.open(given)
+        if folder.result is None:
             raise SelfflError(f"--init {given}: that run is not finished; finish it with selffl train first")
-        return given / MODELS
+        return folder.check(MODELS)
     if not given.is_file():
         raise UsageError(f"--init {given}: no such run folder or file")
     return given

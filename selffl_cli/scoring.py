@@ -43,6 +43,7 @@ class Scored:
         place = data or Path(record["path"])
         if not place.is_dir():
             raise SelfflError(f"{path}: its data {place} is gone; prepare it again, or point to it with --data FOLDER")
+        folder.check(MODELS)
         shards = Shards.open(place)
         if shards.hash != record["hash"]:
             raise SelfflError(

@@ -29,6 +29,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from .errors import SelfflError
+from .seal import seal, unseal
 from .validation import Strict
 
 if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs it
@@ -82,6 +83,7 @@ class Manifest(Strict):
     notes: dict[str, Any]
     files: dict[str, str]  # file name: sha256
     data_hash: str  # over the arrays and the client table, not the way they were asked for
+    sha256: str = ""  # over the rest of the manifest; shards of an older selffl have none
 
 
 @dataclass
@@ -161,9 +163,9 @@ def _write_files(folder: Path, data: ShardData) -> None:
         "notes": data.notes, "files": files,
     }  # fmt: skip
     fields["data_hash"] = _data_hash(fields, table)
-    manifest = Manifest.model_validate(fields)
-    off = None if data.periods > 1 else {"periods"}
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1, exclude=off) + "\n", encoding="utf-8")
+    off = {"sha256"} if data.periods > 1 else {"sha256", "periods"}
+    manifest = json.loads(Manifest.model_validate(fields).model_dump_json(exclude=off))
+    (folder / "manifest.json").write_text(json.dumps(seal(manifest), indent=1) + "\n", encoding="utf-8")
 
 
 def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -265,6 +267,10 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: shards of format {version}, this selffl reads formats {FORMAT_VERSION} and {PERIODS_VERSION}; "
             f"{AGAIN}"
         )
+    try:
+        unseal(content)
+    except ValueError:
+        raise SelfflError(f"{path}: is damaged (its checksum does not agree with the rest of it); {AGAIN}") from None
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:

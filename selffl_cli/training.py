@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -31,7 +32,7 @@ from .errors import SelfflError
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
-from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RESULT, RunFolder
+from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RunFolder
 from .runs.checkpoint import Checkpoints, Saved
 from .runs.environment import describe
 from .runs.results import write_clients, write_models
@@ -113,6 +114,7 @@ class Training:
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
         self.judge = Judge(self)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
+        self.written = hashlib.sha256()  # of metrics.jsonl
         self.totals, self.done = Totals(participations=[0] * shards.num_clients), -1  # the last finished round
 
     def cohort(
@@ -158,8 +160,10 @@ class Training:
             self.checkpoints.clear()
         else:
             self.done, self.totals = saved.round, Totals(**saved.counts)
-        with open(self.folder.path / METRICS, "ab") as file:
+        with open(self.folder.path / METRICS, "a+b") as file:
             file.truncate(saved.metrics_bytes if saved else 0)
+            file.seek(0)
+            self.written = hashlib.sha256(file.read())
         self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers))
 
     @torch.no_grad()
@@ -184,8 +188,10 @@ class Training:
                 if metrics:
                     self.totals.seconds = before + time.perf_counter() - begun
                     line["time"] = self._time()
-                    metrics.write(json.dumps(line).encode() + b"\n")
+                    text = json.dumps(line).encode() + b"\n"
+                    metrics.write(text)
                     metrics.flush()
+                    self.written.update(text)
                     self.controls.watch(line)
                     last = round_ == train.rounds or lost is not None
                     if not last and self.controls.should_stop():
@@ -194,7 +200,8 @@ class Training:
                         command = SAVE
                     if command != GO:
                         os.fsync(metrics.fileno())
-                        self.checkpoints.save(self.state, Saved(round_, metrics.tell(), vars(self.totals)))
+                        saved = Saved(round_, metrics.tell(), vars(self.totals), self.written.hexdigest())
+                        self.checkpoints.save(self.state, saved)
                         saved_at = time.perf_counter()
                 # also the fence between rounds: nobody writes client rows while rank 0 saves them
                 command = int(collective.broadcast(torch.tensor(command)))
@@ -202,6 +209,8 @@ class Training:
                     return None
                 if lost is not None:
                     break
+            if metrics:
+                os.fsync(metrics.fileno())
         finally:
             if metrics:
                 metrics.close()
@@ -282,7 +291,7 @@ class Training:
             result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
         finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
         self.folder.write_json(ENVIRONMENT, {**self.folder.environment, **finished})
-        self.folder.write_json(RESULT, result)
+        result = self.folder.write_result(result)
         self.checkpoints.clear()
         return result
 

@@ -14,6 +14,7 @@ from .errors import SelfflError, UsageError
 from .metrics.names import ACCURACY, main_metric
 from .runs import RunFolder
 from .runs.files import write_whole
+from .seal import seal, unseal
 from .validation import validate
 
 if TYPE_CHECKING:  # plan imports torch, which a report does without
@@ -87,14 +88,14 @@ def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]
             best[label], chosen[label] = value, options
     content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
                "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(seal(content), indent=1) + "\n")
     return content
 
 
 def read(path: Path) -> dict[str, Any]:
     """A tuning record, or {} where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return unseal(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except ValueError:

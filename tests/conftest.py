@@ -27,3 +27,7 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the data sets in ../shared/data, which are not here")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--flips", type=int, help="bits to flip in each file (tests/test_damage.py)")

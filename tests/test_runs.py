@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -207,4 +206,4 @@ def test_a_diverged_run_is_recorded_and_the_others_go_on(
     assert "diverged" in capsys.readouterr().out
     assert code == 0
     assert main(words) == 0, "a diverged run is finished too: it is not tried again"
-    assert json.loads((find_runs(inside / "wild", "wild")[-1].path / RESULT).read_text()) == wild
+    assert find_runs(inside / "wild", "wild")[-1].result == wild

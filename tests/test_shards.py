@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from selffl_cli.errors import SelfflError
+from selffl_cli.seal import seal, unseal
 from selffl_cli.shards import FORMAT_VERSION, PARTS, ShardData, Shards, write_shards
 
 
@@ -156,7 +157,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def change_manifest(folder: Path, **changes: Any) -> None:
     path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps(seal({**unseal(json.loads(path.read_text())), **changes})))
 
 
 @pytest.mark.parametrize(

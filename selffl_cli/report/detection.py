@@ -38,9 +38,7 @@ class Scored:
     """A run's scores by part, model and device."""
 
     def __init__(self, folder: RunFolder) -> None:
-        import pyarrow.parquet as parquet
-
-        self.frame = parquet.read_table(folder.path / SCORES).to_pandas()
+        self.frame = folder.table(SCORES).to_pandas()
         self.device = dict(enumerate(device_names(folder)))
 
     def clips(self, part: str, model: str, device: str | None = None) -> Clips:
@@ -92,7 +90,7 @@ class Detection:
         without = []
         for label, seed, folder in runs:
             start = warm_start(folder)
-            if start is None or not (folder.path / SCORES).exists():
+            if start is None or not folder.has(SCORES):
                 without.append(f"{label} (seed {seed})")
                 continue
             if start.path not in baselines:
@@ -217,14 +215,14 @@ def warm_start(folder: RunFolder) -> RunFolder | None:
     if not init.startswith("run-"):
         return None
     for path in folder.path.parent.glob(f"*-{WARM_START}-s*-{init.removeprefix('run-')}"):
-        if (path / SCORES).exists():
-            return RunFolder(path)
+        if (folder := RunFolder(path)).has(SCORES):
+            return folder
     return None
 
 
 def detection(runs: Iterable[tuple[str, int, RunFolder]], false_rejects: float) -> Detection | None:
     """None where no run has scores: it was no detection task."""
     runs = list(runs)
-    if not any((folder.path / SCORES).exists() for *_, folder in runs):
+    if not any(folder.has(SCORES) for *_, folder in runs):
         return None
     return Detection(runs, false_rejects)

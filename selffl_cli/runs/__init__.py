@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import io
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SelfflError
+from ..seal import seal, unseal
+from ..shards import sha256
 from .files import write_whole
 
 if TYPE_CHECKING:
@@ -21,13 +25,20 @@ if TYPE_CHECKING:
 RECORD, RESULT, METRICS, CLIENTS = "run.toml", "result.json", "metrics.jsonl", "clients.parquet"
 MODELS, ENVIRONMENT, LOCK, CHECKPOINT = "models.safetensors", "environment.json", "lock", "checkpoint"
 SCORES = "scores.parquet"  # of detection tasks
+FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result vouches for
+
+Content = TypeVar("Content")
 
 
 class RunFolder:
-    """runs/EXPERIMENT/DATA-LABEL-sSEED-HASH, as it is on disk."""
+    """runs/EXPERIMENT/DATA-LABEL-sSEED-HASH, as it is on disk.
+
+    The result of a finished run holds the checksums of its other files, and every reading compares them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._result: dict[str, Any] | None = None  # once it is there, it stays
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -40,53 +51,103 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """The resolved configuration."""
         try:
-            return tomllib.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            return tomllib.loads(self.read(RECORD).decode())
         except (OSError, ValueError) as error:
-            raise SelfflError(
-                f"{self.path / RECORD}: cannot be read ({error}); delete the folder, train again"
-            ) from None
+            raise self._unreadable(RECORD, error) from None
 
     @property
     def result(self) -> dict[str, Any] | None:
         """How the run ended, or None while it has not."""
-        return self._json(RESULT)
+        if self._result is None:
+            try:
+                content = json.loads((self.path / RESULT).read_bytes())
+                self._result = unseal(content, required="files" in content)  # results older than seals have neither
+            except FileNotFoundError:
+                return None
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                raise self._unreadable(RESULT, error) from None
+        return self._result
 
     @property
     def environment(self) -> dict[str, Any]:
-        return self._json(ENVIRONMENT) or {}
-
-    def _json(self, name: str) -> dict[str, Any] | None:
+        if not self.has(ENVIRONMENT):
+            return {}
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+            return json.loads(self.read(ENVIRONMENT))
         except (OSError, ValueError) as error:
-            raise SelfflError(f"{self.path / name}: cannot be read ({error}); delete the folder, train again") from None
+            raise self._unreadable(ENVIRONMENT, error) from None
+
+    def _unreadable(self, name: str, error: Exception) -> SelfflError:
+        return SelfflError(f"{self.path / name}: cannot be read ({error}); {self._again}")
+
+    @property
+    def _again(self) -> str:
+        return f"delete the folder {self.path} and train the run again"
+
+    def has(self, name: str) -> bool:
+        """Whether the run has this file, or must have it."""
+        return name in self._checksums or (self.path / name).exists()
+
+    @property
+    def _checksums(self) -> dict[str, str]:
+        """{file: sha256} of a finished run."""
+        return (self.result or {}).get("files", {})
+
+    def read(self, name: str) -> bytes:
+        """A file as it was written; SelfflError when a finished run's is not that any more."""
+        return self._intact(name, lambda path: (data := path.read_bytes(), hashlib.sha256(data).hexdigest()))
+
+    def check(self, name: str) -> Path:
+        """The path of a file that is as it was written, for those that are mapped and not read."""
+        return self._intact(name, lambda path: (path, sha256(path)))
+
+    def _intact(self, name: str, get: Callable[[Path], tuple[Content, str]]) -> Content:
+        path, expected = self.path / name, self._checksums.get(name)
+        try:
+            content, found = get(path)
+        except FileNotFoundError:
+            if expected is None:
+                raise
+            raise SelfflError(f"{path}: is missing; {self._again}") from None
+        if expected is not None and found != expected:
+            raise SelfflError(f"{path}: is damaged (not what {RESULT} says); {self._again}")
+        return content
 
     def metrics(self) -> list[dict[str, Any]]:
         """One dictionary a round; a line cut off by a kill is left out."""
-        path = self.path / METRICS
-        if not path.exists():
+        if not self.has(METRICS):
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         try:
-            return [json.loads(line) for line in lines]
+            return [json.loads(line) for line in self.read(METRICS).split(b"\n")[:-1]]
         except ValueError as error:
-            raise SelfflError(f"{path}: a line is damaged ({error}); delete the folder and train again") from None
+            raise SelfflError(f"{self.path / METRICS}: a line is damaged ({error}); {self._again}") from None
+
+    def table(self, name: str) -> pyarrow.Table:
+        """A Parquet file of the run."""
+        import pyarrow.parquet as parquet
+
+        try:
+            return parquet.read_table(io.BytesIO(self.read(name)))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(name, error) from None
 
     @property
     def clients(self) -> pyarrow.Table:
         """Final figures of every client."""
-        import pyarrow.parquet as parquet
-
-        return parquet.read_table(self.path / CLIENTS)
+        return self.table(CLIENTS)
 
     def write_record(self, content: dict[str, Any]) -> None:
-        """Write run.toml, unless it stands already (a resumed run keeps its own)."""
+        """Write run.toml; a resumed run's is written anew, since it may have been damaged meanwhile."""
         import tomli_w
 
-        if not (self.path / RECORD).exists():
-            write_whole(self.path / RECORD, tomli_w.dumps(content))
+        write_whole(self.path / RECORD, tomli_w.dumps(content))
+
+    def write_result(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Write result.json, sealed, with the checksum of every other file, and return it; last of all files."""
+        files = {name: sha256(self.path / name) for name in FILES if (self.path / name).exists()}
+        result = {**content, "files": files}
+        self.write_json(RESULT, seal(result))
+        return result
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_whole(self.path / name, json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -8,6 +8,7 @@ the one before is used. The chain is written anew when it has grown to twice wha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..engine.cohort import State
+from ..seal import seal, unseal
 from ..shards import sha256
+from . import METRICS
 from .files import write_whole
 
 KEPT = 2
@@ -27,11 +30,12 @@ SLACK = 64 * 2**20  # bytes of outdated rows that are not worth rewriting
 
 @dataclass
 class Saved:
-    """A checkpoint's own figures: the last finished round, bytes of metrics.jsonl, cumulative counts."""
+    """A checkpoint's own figures: the last finished round, metrics.jsonl up to there, cumulative counts."""
 
     round: int
     metrics_bytes: int
     counts: dict[str, Any]
+    metrics_sha256: str  # of those bytes
 
 
 class Checkpoints:
@@ -60,7 +64,7 @@ class Checkpoints:
         self.chain.append(self._write(f"clients-{saved.round:07d}.safetensors", rows))
         server = self._write(f"server-{saved.round:07d}.safetensors", state.server)
         manifest = {"server": server, "clients": self.chain, **vars(saved)}
-        write_whole(self.folder / f"manifest-{saved.round:07d}.json", json.dumps(manifest))
+        write_whole(self.folder / f"manifest-{saved.round:07d}.json", json.dumps(seal(manifest)))
         self.round = saved.round
         self._tidy()
 
@@ -87,9 +91,12 @@ class Checkpoints:
         """Bring `state` to the newest whole checkpoint; None when there is none."""
         for path in self._manifests():
             try:
-                manifest = json.loads(path.read_text())
+                manifest = unseal(json.loads(path.read_text()), required=True)
                 pieces = [manifest["server"], *manifest["clients"]]
-                whole = all(sha256(self.folder / piece["file"]) == piece["sha256"] for piece in pieces)
+                saved = Saved(**{key: manifest[key] for key in Saved.__annotations__})
+                whole = self._covers(saved) and all(
+                    sha256(self.folder / piece["file"]) == piece["sha256"] for piece in pieces
+                )
             except (OSError, ValueError, KeyError, TypeError):
                 whole = False
             if not whole:
@@ -100,8 +107,13 @@ class Checkpoints:
             for piece in manifest["clients"]:
                 state.clients.restore(load_file(self.folder / piece["file"]))
             self.chain, self.round = manifest["clients"], manifest["round"]
-            return Saved(manifest["round"], manifest["metrics_bytes"], manifest["counts"])
+            return saved
         return None
+
+    def _covers(self, saved: Saved) -> bool:
+        """Whether metrics.jsonl still begins with the lines that this checkpoint goes on from."""
+        with open(self.folder.parent / METRICS, "rb") as file:
+            return hashlib.sha256(file.read(saved.metrics_bytes)).hexdigest() == saved.metrics_sha256
 
     def clear(self) -> None:
         """Remove the folder: the run is finished, or starts anew."""
