@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .plan import PlannedRun
 from .runs import CHECKPOINT, RunFolder
 from .runs.checkpoint import Checkpoints
-from .training import Controls, Keep, Stopped, Training
+from .training import Controls, Keep, Place, Stopped, Training
 
 
 class Display(Protocol):
@@ -70,6 +70,7 @@ def execute(
     workers: Callable[[Training], int],
     device: str,
     keep: Keep,
+    client_store: Place = "memory",
     checkpoint_seconds: float,
 ) -> Outcome:
     """Train every run that is not finished. A diverged run is recorded and the others go on."""
@@ -84,7 +85,10 @@ def execute(
                 if stop():
                     outcome.stopped = True
                     break
-                controls = Controls(1, device, keep, checkpoint_seconds, stop, lambda m, r=run: display.line(r, m))  # type: ignore[misc]
+                controls = Controls(
+                    1, device, keep, client_store, checkpoint_seconds, stop,
+                    lambda m, r=run: display.line(r, m),  # type: ignore[misc]
+                )  # fmt: skip
                 training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
                 controls.workers = workers(training)
                 try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,7 +45,8 @@ def predict(training: Training) -> Cost:
     """Time a few steps and forward passes of a middling client, and multiply."""
     train, data, model = training.config.train, training.parts["train"], training.model
     torch.set_num_threads(1)
-    client = int(training.pool[np.argsort(data.sizes[training.pool])[len(training.pool) // 2]])
+    middle = len(training.pool) // 2
+    client = int(training.pool[np.argpartition(training.pool_sizes, middle)[middle]])
     batch = np.arange(min(training.batch_size or 10**9, int(data.sizes[client])))
     x, y = data.client(client, batch)
     vector = model.start
@@ -61,7 +65,7 @@ def predict(training: Training) -> Cost:
     samples = sum(len(part.y) for part in training.scored.values())
     down, up = training.method.traffic(model.size, model.head_size)
     item = model.vector.element_size()
-    tables = sum(table.numel() * table.element_size() for table in training.store.tables.values())
+    tables = touched_bytes(training) if training.controls.client_store == "memory" else 0
     held = sum(part.x.numel() * part.x.element_size() for part in training.parts.values())
     return Cost(
         clients=training.shards.num_clients, cohort=cohort, parameters=model.size,
@@ -70,6 +74,35 @@ def predict(training: Training) -> Cost:
         step_seconds=step, round_seconds=step * steps, eval_seconds=2 * scores * samples,
         rounds=train.rounds, evaluations=train.rounds // train.eval_every + 1,
     )  # fmt: skip
+
+
+def touched_bytes(training: Training) -> int:
+    """Client rows that the rounds of a run can write at most."""
+    train, clients = training.config.train, len(training.pool)
+    return min(clients, train.rounds * train.cohort_size(clients)) * training.store.row_bytes
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take: of the machine, and of its control group where it has one."""
+    free = [math.inf]
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    with suppress(OSError, ValueError):  # version 2; "max" where there is no limit
+        group = Path("/sys/fs/cgroup")
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return min(free)
+
+
+def memory_hint(training: Training) -> str | None:
+    """What to say of a run whose client rows may take more than half of the free memory."""
+    needed, free = touched_bytes(training), free_memory()
+    if training.controls.client_store == "disk" or needed < free / 2:
+        return None
+    return (
+        f"client rows may come to {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; "
+        "--client-store disk keeps them in the run folder"
+    )
 
 
 def choose_workers(asked: int | None, training: Training) -> int:

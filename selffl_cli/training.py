@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +29,13 @@ from .engine.evaluation import Sums
 from .engine.flat import DevicePart, FlatModel
 from .engine.ranks import run_ranks
 from .engine.sequential import SequentialCohort
-from .engine.store import ClientStore, shared_zeros
+from .engine.store import ClientStore, disk_full, shared_zeros
 from .errors import SelfflError
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
-from .runs import CHECKPOINT, ENVIRONMENT, METRICS, RunFolder
-from .runs.checkpoint import Checkpoints, Saved
+from .runs import CHECKPOINT, ENVIRONMENT, METRICS, PARTICIPATIONS, RunFolder
+from .runs.checkpoint import TABLES, Checkpoints, Saved
 from .runs.environment import describe
 from .runs.results import write_clients, write_models
 from .runs.scores import scored_by_speaker, write_scores
@@ -44,6 +46,7 @@ GLOBAL = -1  # who diverged, when it is no client
 KEEP_LIMIT = 100 * 2**20  # personal models above this many bytes are not kept by default
 
 Keep = Literal["auto", "global", "personal", "none"]
+Place = Literal["memory", "disk"]
 Line = dict[str, Any]
 
 
@@ -58,6 +61,7 @@ class Controls:
     workers: int = 1
     device: str = "cpu"
     keep: Keep = "auto"
+    client_store: Place = "memory"
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
     watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
@@ -74,7 +78,6 @@ class Totals:
     bytes_down: int = 0
     seconds: float = 0.0
     eval_seconds: float = 0.0
-    participations: list[int] = field(default_factory=list)
 
 
 class Training:
@@ -92,14 +95,20 @@ class Training:
         self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
         sizes = self.parts["train"].sizes
         self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
-        self.judged = np.setdiff1d(np.arange(shards.num_clients), self.newcomers)  # the clients that figures speak of
-        self.pool = self.judged[sizes[self.judged] > 0]  # those that train
+        everyone = np.arange(shards.num_clients)
+        # the clients that figures speak of, and those of them that train
+        self.judged = np.setdiff1d(everyone, self.newcomers) if len(self.newcomers) else everyone
+        self.pool = self.judged[sizes[self.judged] > 0]
+        self.pool_sizes = sizes[self.pool]
         self.sampler = selection.sampler(train.sampler)
         if not len(self.pool):
             raise SelfflError(f"{shards.path}: no client has a training sample; prepare data that has")
-        self.budget = np.array([train.budget(int(size)) for size in sizes])
+        distinct, which = np.unique(sizes, return_inverse=True)
+        self.budget = np.array([train.budget(int(size)) for size in distinct])[which]
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
         self.store = ClientStore(shards.num_clients, device)
+        self.store.add(PARTICIPATIONS, torch.zeros((), dtype=torch.int64))
+        self.touched: list[np.ndarray] = []  # clients of the rounds since the last checkpoint
         self.method = build_method(config.method)
         self.truth = None
         if shards.manifest.task == "gaussian":
@@ -115,7 +124,7 @@ class Training:
         self.judge = Judge(self)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.written = hashlib.sha256()  # of metrics.jsonl
-        self.totals, self.done = Totals(participations=[0] * shards.num_clients), -1  # the last finished round
+        self.totals, self.done = Totals(), -1  # the last finished round
 
     def cohort(
         self, clients: np.ndarray, round_: int, collective: Collective, store: ClientStore | None = None
@@ -130,7 +139,7 @@ class Training:
 
     def selected(self, round_: int, collective: Collective) -> SequentialCohort:
         """The clients of a round, by the run's sampler, with the aggregation that its weighting asks for."""
-        train, sizes = self.config.train, self.parts["train"].sizes[self.pool]
+        train, sizes = self.config.train, self.pool_sizes
         size, unbiased = train.cohort_size(len(self.pool)), train.weighting == "unbiased"
         chosen = selection.choose(self.sampler, self.config.seed, round_, sizes, size, replace=unbiased)
         cohort = self.cohort(self.pool[chosen.positions], round_, collective)
@@ -145,9 +154,16 @@ class Training:
         with self.folder.locked():
             if self.folder.result is not None:  # another process finished it in the meantime
                 return self.folder.result
-            self._begin()
-            keep_freed_memory()
-            result = run_ranks(self.controls.workers, self._rank)
+            try:
+                self._begin()
+                keep_freed_memory()
+                result = run_ranks(self.controls.workers, self._rank)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                raise disk_full(Path(error.filename or self.folder.path), error) from None
+            finally:
+                self.store.close()
         if result is None:
             raise Stopped
         return result
@@ -155,10 +171,11 @@ class Training:
     def _begin(self) -> None:
         """Take up the newest checkpoint, or start anew; metrics are cut back to what it covers."""
         self.folder.write_record(self.config.model_dump(mode="json", exclude_none=True))
+        tables = self.checkpoints.folder / TABLES
+        shutil.rmtree(tables, ignore_errors=True)  # of a run that was killed
+        self.store.open(tables if self.controls.client_store == "disk" else None)
         saved = self.checkpoints.load(self.state)
-        if saved is None:
-            self.checkpoints.clear()
-        else:
+        if saved:
             self.done, self.totals = saved.round, Totals(**saved.counts)
         with open(self.folder.path / METRICS, "a+b") as file:
             file.truncate(saved.metrics_bytes if saved else 0)
@@ -200,8 +217,10 @@ class Training:
                         command = SAVE
                     if command != GO:
                         os.fsync(metrics.fileno())
+                        touched = np.unique(np.concatenate([np.empty(0, np.int64), *self.touched]))
                         saved = Saved(round_, metrics.tell(), vars(self.totals), self.written.hexdigest())
-                        self.checkpoints.save(self.state, saved)
+                        self.checkpoints.save(self.state, touched, saved)
+                        self.touched.clear()
                         saved_at = time.perf_counter()
                 # also the fence between rounds: nobody writes client rows while rank 0 saves them
                 command = int(collective.broadcast(torch.tensor(command)))
@@ -236,8 +255,10 @@ class Training:
         totals.steps += steps
         totals.bytes_down += down * bytes_each
         totals.bytes_up += up * bytes_each
-        for client in cohort.everyone.tolist():
-            totals.participations[client] += 1
+        before = self.store.read(PARTICIPATIONS, cohort.clients)
+        self.store.write(PARTICIPATIONS, cohort.clients, before + 1)
+        if collective.rank == 0:
+            self.touched.append(cohort.everyone.cpu().numpy())
         line: Line = {
             "round": round_, "clients": cohort.size, "steps": steps, "gradients": totals.gradients,
             "samples": totals.samples, "bytes_up": totals.bytes_up, "bytes_down": totals.bytes_down,
@@ -263,10 +284,7 @@ class Training:
         """Write the final figures and models; result.json last, since its presence means finished."""
         lost = line.get("diverged")
         theta, kept = self.method.global_(self.state), self.kept if lost is None else None
-        write_clients(
-            self.folder.path, self.shards, sums, self.judge.units, self.task.metric,
-            self.totals.participations, self.store,
-        )  # fmt: skip
+        write_clients(self.folder.path, self.shards, sums, self.judge.units, self.task.metric, self.store)
         write_models(
             self.folder.path,
             self.model.named(theta) if theta is not None and self.keeps_global else {},
@@ -278,7 +296,7 @@ class Training:
             "status": "finished" if lost is None else "diverged",
             "round": line["round"],
             "final": line.get("eval", {}),
-            **{key: value for key, value in vars(self.totals).items() if key != "participations"},
+            **vars(self.totals),
         }
         if lost is not None:
             result["client"] = lost

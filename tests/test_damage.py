@@ -128,7 +128,7 @@ def stopped(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return only_run(runs / "stopped"), only_run(runs / "whole")
 
 
-@pytest.mark.parametrize("kind", ["manifest", "server", "clients", METRICS, RECORD])
+@pytest.mark.parametrize("kind", ["manifest", "server", "rows", METRICS, RECORD])
 def test_damage_to_an_unfinished_run_is_mended(
     kind: str, place: Path, stopped: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

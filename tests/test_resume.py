@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from problems import class_shards, training
 from tiny import comparable
 
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
-from selffl_cli.runs import CHECKPOINT, METRICS, RunFolder, files
-from selffl_cli.runs import checkpoint as checkpoint_file
+from selffl_cli.runs import CHECKPOINT, METRICS, RunFolder, files, rowlog
 from selffl_cli.runs.checkpoint import Checkpoints
 from selffl_cli.shards import Shards
 from selffl_cli.training import Controls, Stopped
@@ -145,7 +146,7 @@ def stop_at(folder: Path, shards: Shards, round_: int) -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["manifest", "server", "clients"])
+@pytest.mark.parametrize("kind", ["manifest", "server", "rows"])
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "remove"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     kind: str, harm: str, tmp_path: Path, shards: Shards, undisturbed: Path
@@ -153,12 +154,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     folder = tmp_path / "run"
     stop_at(folder, shards, 3)
     newest = sorted((folder / CHECKPOINT).glob(f"{kind}-*"))[-1]
-    assert "0000003" in newest.name
-    content = newest.read_bytes()
+    content, half = newest.read_bytes(), 0
+    if kind == "rows":  # a log that both share: what the newest appended, or all of it
+        before = json.loads(min((folder / CHECKPOINT).glob("manifest-*")).read_text())["rows"][0]["bytes"]
+        half = (before + len(content)) // 2
+        assert before < half < len(content) - 3
+    else:
+        assert "0000003" in newest.name
     if harm == "remove":
         newest.unlink()
     else:
-        half = len(content) // 2
+        half = half or len(content) // 2
         changed = {
             "cut": content[:half],
             "flip": content[:half] + b"\x00?" + content[half + 2 :],
@@ -167,7 +173,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
         newest.write_bytes(changed[harm])
     rounds: list[int] = []
     train(folder, shards, watch=lambda line: rounds.append(line["round"]))
-    assert rounds == [3, 4]
+    assert rounds == [0, 1, 2, 3, 4] if kind == "rows" and harm in ("empty", "remove") else [3, 4]
     assert comparable(folder) == comparable(undisturbed)
 
 
@@ -192,28 +198,31 @@ def test_lines_after_the_checkpoint_are_cut_back(tmp_path: Path, shards: Shards,
     assert comparable(folder) == comparable(undisturbed)
 
 
-def test_checkpoints_hold_what_changed_and_are_compacted(
+def test_checkpoints_hold_what_changed_and_the_log_stays_short(
     tmp_path: Path, shards: Shards, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two are kept; a chain of changed rows that has grown to twice its content is written anew."""
-    monkeypatch.setattr(checkpoint_file, "SLACK", 0)
-    folder, lengths, kept = tmp_path / "run", [], []
+    """Two are kept, in a log that grows by what each round touched."""
+    monkeypatch.setattr(rowlog, "SLACK", 0)
+    monkeypatch.setattr(rowlog, "SEGMENT", 1000)  # bytes: some records
+    folder, sizes, kept = tmp_path / "run", [], []
     run = training(
         folder, shards, "actperfl", {"intra": "across-rounds"},
         controls=Controls(keep="personal", checkpoint_seconds=0), rounds=ROUNDS, **OPTIONS,
     )  # fmt: skip
     real = Checkpoints.save
 
-    def save(self: Checkpoints, *arguments: Any) -> None:
-        real(self, *arguments)
-        lengths.append(len(self.chain))
+    def save(self: Checkpoints, state: Any, touched: Any, *rest: Any) -> None:
+        real(self, state, touched, *rest)
+        assert self.log is not None
+        assert self.log.bytes <= 2 * self.log.live_bytes and len(touched) in (0, 4)
+        sizes.append(self.log.bytes)
         kept.append(sorted(path.name.partition("-")[0] for path in self.folder.iterdir()))
-        named = {piece["file"] for piece in self.chain}
-        assert named <= {path.name for path in self.folder.iterdir()}
+        assert set(self.log.segments) <= {int(path.name[5:12]) for path in self.folder.glob("rows-*")}
+        assert self.log.live_bytes == int(state.clients.has("theta", torch.arange(7)).sum()) * self.log.record.itemsize
 
     monkeypatch.setattr(Checkpoints, "save", save)
     run.run()
-    assert 1 in lengths[2:], f"never compacted: {lengths}"
+    assert sizes[0] == 0 and sizes[1:] == [n * sizes[1] for n in (1, 2, 3)], "four clients a round"
     assert all(names.count("manifest") <= 2 and names.count("server") <= 2 for names in kept)
     assert comparable(folder) == comparable(undisturbed)
 

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
     from ..launch import Outcome
     from ..plan import PlannedRun, Request
+    from ..training import Training
+
+
+class Place(StrEnum):
+    """Where per-client rows lie."""
+
+    memory = "memory"
+    disk = "disk"
 
 
 class KeepModels(StrEnum):
@@ -84,6 +92,10 @@ def train(
     keep_models: Annotated[
         KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")
     ] = KeepModels.auto,
+    client_store: Annotated[
+        Place,
+        typer.Option("--client-store", help="Where clients' rows (personal models, variances) lie while a run trains."),
+    ] = Place.memory,
     budget: Annotated[
         str | None,
         typer.Option("--budget", help="Stop cleanly after this time, such as 90s, 10m or 2h.", show_default=False),
@@ -167,7 +179,7 @@ def train(
         init=init,
     )
     device = default_device(device)
-    options = RunOptions(workers, device, keep_models.value, deadline, checkpoint_seconds)
+    options = RunOptions(workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds)
     if tune:
         _tune(request, options, console)
     request.experiment = tuned(request.experiment, runs)
@@ -187,6 +199,7 @@ class RunOptions:
     workers: int | None
     device: str
     keep: Any
+    client_store: Any
     deadline: float | None
     checkpoint_seconds: float
 
@@ -194,8 +207,13 @@ class RunOptions:
 def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
     """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
     from ..launch import Stop, execute
-    from ..predict import choose_workers
+    from ..predict import choose_workers, memory_hint
     from .progress import TrainingProgress
+
+    def workers(training: Training) -> int:
+        if hint := memory_hint(training):
+            console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
+        return choose_workers(options.workers, training)
 
     stop = Stop(options.deadline)
     with TrainingProgress(console) as display:
@@ -203,9 +221,10 @@ def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Ou
             planned,
             display,
             stop,
-            workers=lambda training: choose_workers(options.workers, training),
+            workers=workers,
             device=options.device,
             keep=options.keep,
+            client_store=options.client_store,
             checkpoint_seconds=options.checkpoint_seconds,
         )
     again = shlex.join(["selffl", *sys.argv[1:]])

@@ -97,8 +97,8 @@ class Cohort(ABC):
         self.samples = torch.as_tensor(data.sizes[own], device=device, dtype=dtype)  # n_m [C]
         self.budget = torch.as_tensor(budget[own], device=device)  # FedAvg's local steps [C]
         self.mean_budget = float(budget[clients].mean()) if len(clients) else 0.0
-        per_epoch = np.ones_like(data.sizes) if batch_size is None else -(-data.sizes // batch_size)
-        self.epoch = torch.as_tensor(np.maximum(per_epoch[own], 1), device=device)  # batches in one pass [C]
+        per_epoch = np.ones_like(own) if batch_size is None else -(-data.sizes[own] // batch_size)
+        self.epoch = torch.as_tensor(np.maximum(per_epoch, 1), device=device)  # batches in one pass [C]
         self.truth = truth
         self.aggregation = Aggregation()
         self.batches = Batches(seed, round_, data.sizes, batch_size)

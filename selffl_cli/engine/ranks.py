@@ -72,7 +72,9 @@ def _child(rank: int, world: int, port: int, program: Callable[[Collective], obj
         dist.barrier()
         os._exit(0)
     except BaseException as error:
-        if not isinstance(error, RuntimeError):  # a RuntimeError is a peer that left; it has said why itself
+        if isinstance(error, SelfflError):
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        elif not isinstance(error, RuntimeError):  # a RuntimeError is a peer that left; it has said why itself
             traceback.print_exc()
         os._exit(1)
 

@@ -1,84 +1,201 @@
 """What each client keeps between rounds: tables of rows indexed by client id.
 
-The tables are shared memory, so that every worker of a machine reads and writes the rows of the clients it was
-dealt without copying; pages of clients that never took part are never touched. A row not yet written reads as the
-table's initial row.
+Tables lie in memory that forked workers share, or in sparse files on disk; either way a worker reads and writes the
+rows of the clients it was dealt without copying, and clients that never took part cost nothing. A row not yet
+written reads as the table's initial row. In a round a method writes rows of that round's cohort alone: the training
+loop keeps note of who took part, so that a checkpoint need not look at anyone else.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
+from collections.abc import Iterator
 from math import prod
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SelfflError
+
+LONG = 64  # bytes; shorter rows (a variance, a count) are kept in memory: a page on disk would cost 4096 for each
+HELD = 32 * 2**20  # bytes of a file's pages a process may keep in its memory before it gives them back
+CHUNK = 16 * 2**20  # bytes of packed rows handled at once
+
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros in anonymous memory that forked workers share; the kernel commits a page when it is first written."""
-    itemsize = torch.empty(0, dtype=dtype).element_size()
-    size = max(1, prod(shape) * itemsize)
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype, count=prod(shape)).view(shape)
+    size = max(1, prod(shape) * dtype.itemsize)
+    try:
+        memory = mmap.mmap(-1, size)
+    except (OSError, ValueError, OverflowError):
+        raise SelfflError(
+            f"{size / 2**30:,.1f} GiB of client rows are more than this machine's memory; use --client-store disk"
+        ) from None
+    return torch.frombuffer(memory, dtype=dtype, count=prod(shape)).view(shape)
+
+
+def disk_full(path: Path, error: OSError) -> SelfflError:
+    """What to say when a write of a run was refused."""
+    reason = (error.strerror or str(error)).lower()
+    return SelfflError(f"{path}: {reason}; make room, then the same command resumes the run")
+
+
+class Rows(Protocol):
+    """A table [M, …] by client id."""
+
+    def read(self, ids: Tensor) -> Tensor: ...
+
+    def write(self, ids: Tensor, rows: Tensor) -> None: ...
+
+
+class MemoryRows:
+    """A table in shared memory."""
+
+    def __init__(self, num_clients: int, row: Tensor) -> None:
+        self.table = shared_zeros((num_clients, *row.shape), row.dtype)
+
+    def read(self, ids: Tensor) -> Tensor:
+        return self.table[ids]
+
+    def write(self, ids: Tensor, rows: Tensor) -> None:
+        self.table[ids] = rows
+
+
+class FileRows:
+    """A table in a sparse file: read through a memory map, written by `pwrite`.
+
+    A write through the map would end the process by a signal when the disk is full; `pwrite` says so instead, and
+    both see the same pages.
+    """
+
+    def __init__(self, path: Path, num_clients: int, row: Tensor) -> None:
+        self.path, self.row_bytes, self.held = path, row.numel() * row.element_size(), 0
+        self.file = open(path, "w+b")  # noqa: SIM115 - lives as long as the table
+        try:
+            self.file.truncate(num_clients * self.row_bytes)
+            self.map = mmap.mmap(self.file.fileno(), num_clients * self.row_bytes)
+        except (OSError, ValueError, OverflowError) as error:
+            size = num_clients * self.row_bytes / 2**30
+            raise SelfflError(f"{path}: cannot hold {size:,.1f} GiB of client rows ({error})") from None
+        self.table = torch.frombuffer(self.map, dtype=row.dtype).view(num_clients, *row.shape)
+
+    def read(self, ids: Tensor) -> Tensor:
+        rows = self.table[ids]
+        self.held += len(ids) * (self.row_bytes + 2**16)  # the kernel maps up to 64 KiB around a page it is asked for
+        if self.held > HELD and hasattr(mmap, "MADV_DONTNEED"):
+            self.map.madvise(mmap.MADV_DONTNEED)  # of this process's view; what was written stays in the file
+            self.held = 0
+        return rows
+
+    def write(self, ids: Tensor, rows: Tensor) -> None:
+        content = memoryview(rows.numpy().tobytes())
+        for i, client in enumerate(ids.tolist()):
+            row, offset = content[i * self.row_bytes : (i + 1) * self.row_bytes], client * self.row_bytes
+            try:
+                written = os.pwrite(self.file.fileno(), row, offset)
+                while written < len(row):  # on a full disk the rest is refused
+                    written += os.pwrite(self.file.fileno(), row[written:], offset + written)
+            except OSError as error:
+                raise disk_full(self.path, error) from None
+
+    def close(self) -> None:
+        """Remove the file; the table is of no more use."""
+        self.path.unlink(missing_ok=True)
+        self.file.close()
 
 
 class ClientStore:
-    """Tables of rows by client id; must be complete (every `add` done) before workers are forked."""
+    """Tables of rows by client id: `add` them all, `open` them before workers are forked, then `read` and `write`."""
 
     def __init__(self, num_clients: int, device: torch.device | str = "cpu") -> None:
         self.num_clients, self.device = num_clients, torch.device(device)
         self.initial: dict[str, Tensor] = {}
-        self.tables: dict[str, Tensor] = {}
+        self.tables: dict[str, Rows] = {}
         self.written: dict[str, Tensor] = {}
-        self.changed = shared_zeros((num_clients,), torch.uint8)  # since the last checkpoint, any table
 
     def add(self, name: str, initial: Tensor) -> None:
         """A table whose rows start as `initial` (any shape, a scalar included)."""
-        self.initial[name] = initial.detach().clone()
-        self.tables[name] = shared_zeros((self.num_clients, *initial.shape), initial.dtype)
-        self.written[name] = shared_zeros((self.num_clients,), torch.uint8)
+        self.initial[name] = initial.detach().cpu().clone()
+
+    def open(self, folder: Path | None = None) -> None:
+        """Make the tables, all empty: in memory, or with `folder` those of long rows in files there.
+
+        The files are a cache: they start empty, and a resumed run fills them from its checkpoint.
+        """
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, row in self.initial.items():
+            if folder and row.numel() * row.element_size() >= LONG:
+                self.tables[name] = FileRows(folder / f"{name}.rows", self.num_clients, row)
+            else:
+                self.tables[name] = MemoryRows(self.num_clients, row)
+            self.written[name] = shared_zeros((self.num_clients,), torch.uint8)
+
+    def close(self) -> None:
+        """Remove what `open` put on disk."""
+        for table in self.tables.values():
+            if isinstance(table, FileRows):
+                table.close()
+
+    def _table(self, name: str) -> Rows:
+        if not self.tables:  # nobody chose a place: memory
+            self.open()
+        return self.tables[name]
 
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""
         ids = clients.cpu()
-        rows = self.tables[name][ids]
+        rows = self._table(name).read(ids)
         missing = self.written[name][ids] == 0
         if missing.any():
-            rows[missing] = self.initial[name].to(rows.device)
+            rows[missing] = self.initial[name]
         return rows.to(self.device)
 
     def has(self, name: str, clients: Tensor) -> Tensor:
         """Which of `clients` ever wrote this table: bool [C]."""
+        self._table(name)
         return (self.written[name][clients.cpu()] != 0).to(self.device)
 
     def write(self, name: str, clients: Tensor, rows: Tensor) -> None:
         """Keep `rows` [C, …] as the rows of `clients`."""
-        ids = clients.cpu()
-        self.tables[name][ids] = rows.detach().to("cpu")
+        ids, table = clients.cpu(), self.initial[name]
+        self._table(name).write(ids, rows.detach().to("cpu", table.dtype).expand(len(ids), *table.shape))
         self.written[name][ids] = 1
-        self.changed[ids] = 1
 
-    def changed_rows(self) -> dict[str, Tensor]:
-        """Every row of the clients that changed since the last call, as {name: rows} with "NAME/clients" ids."""
-        ids = torch.from_numpy(np.flatnonzero(self.changed.numpy()))
-        out: dict[str, Tensor] = {}
-        for name, table in self.tables.items():
-            own = ids[self.written[name][ids] != 0]
-            out[f"{name}/clients"], out[f"{name}/rows"] = own, table[own]
-        self.changed.zero_()
-        return out
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one client's rows take."""
+        return sum(row.numel() * row.element_size() for row in self.initial.values())
 
-    def all_rows(self) -> dict[str, Tensor]:
-        """Every row ever written, in the form of `changed_rows`."""
-        out: dict[str, Tensor] = {}
-        for name, table in self.tables.items():
-            own = torch.from_numpy(np.flatnonzero(self.written[name].numpy()))
-            out[f"{name}/clients"], out[f"{name}/rows"] = own, table[own]
-        return out
+    @property
+    def record(self) -> np.dtype:
+        """One client's rows packed: `client`, and of each table its row (NAME) and whether it was written (NAME?)."""
+        fields: list[tuple[str, np.dtype, tuple[int, ...]]] = [("client", np.dtype(np.int64), ())]
+        for name, row in self.initial.items():
+            fields += [(name, row.numpy().dtype, tuple(row.shape)), (f"{name}?", np.dtype(np.uint8), ())]
+        return np.dtype(fields)
 
-    def restore(self, rows: dict[str, Tensor]) -> None:
-        """Put back what `changed_rows` or `all_rows` gave, oldest first."""
-        for name in self.tables:
-            ids = rows[f"{name}/clients"]
-            self.tables[name][ids] = rows[f"{name}/rows"]
+    def pack(self, clients: np.ndarray) -> Iterator[np.ndarray]:
+        """All rows of `clients` as records, some at a time; `unpack` is its inverse."""
+        record = self.record
+        step = max(1, CHUNK // record.itemsize)
+        for begin in range(0, len(clients), step):
+            ids = torch.from_numpy(clients[begin : begin + step])
+            records = np.zeros(len(ids), record)
+            records["client"] = ids.numpy()
+            for name in self.initial:
+                records[f"{name}?"] = self.written[name][ids].numpy() if self.tables else 0
+                records[name] = self._table(name).read(ids).numpy()
+            yield records
+
+    def unpack(self, records: np.ndarray) -> None:
+        """Put back what `pack` gave."""
+        for name in self.initial:
+            own = records[records[f"{name}?"] != 0]
+            ids = torch.from_numpy(own["client"].copy())
+            self._table(name).write(ids, torch.from_numpy(own[name].copy()))
             self.written[name][ids] = 1

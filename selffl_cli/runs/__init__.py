@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECORD, RESULT, METRICS, CLIENTS = "run.toml", "result.json", "metrics.jsonl", "clients.parquet"
 MODELS, ENVIRONMENT, LOCK, CHECKPOINT = "models.safetensors", "environment.json", "lock", "checkpoint"
 SCORES = "scores.parquet"  # of detection tasks
+PARTICIPATIONS = "participations"  # rounds that a client took part in: a column of clients.parquet
 FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result vouches for
 
 Content = TypeVar("Content")

@@ -1,9 +1,9 @@
-"""Checkpoints of an unfinished run: what changed since the last one, and a small manifest.
+"""Checkpoints of an unfinished run: what its rounds touched since the last one, and a small manifest.
 
-`checkpoint/` holds the server's tensors of the two latest checkpoints, a chain of files with client rows (each only
-the rows that changed since the one before), and a manifest for each checkpoint that names its files with their
-checksums. A manifest is written last and renamed, so one that exists is whole; when the newest does not check out
-the one before is used. The chain is written anew when it has grown to twice what it holds.
+`checkpoint/` holds the server's tensors of the two latest checkpoints, a log of client records that each checkpoint
+appends to (see rowlog), and a manifest for each checkpoint that names its files with their lengths and checksums. A
+manifest is written last and renamed, so one that exists is whole; when the newest does not check out the one before
+is used. The log is what a resumed run believes: tables on disk (`checkpoint/tables`) are filled from it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import load_file, save
-from torch import Tensor
 
 from ..engine.cohort import State
 from ..seal import seal, unseal
 from ..shards import sha256
 from . import METRICS
 from .files import write_whole
+from .rowlog import RowLog
 
 KEPT = 2
-SLACK = 64 * 2**20  # bytes of outdated rows that are not worth rewriting
+TABLES = "tables"  # the folder of a store on disk
 
 
 @dataclass
@@ -43,71 +44,70 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.chain: list[dict[str, Any]] = []  # {"file", "sha256", "bytes"}, oldest first
+        self.log: RowLog | None = None
         self.round = -1  # of the latest checkpoint
 
-    def save(self, state: State, saved: Saved) -> None:
-        """Write a checkpoint at the end of a round; nothing to do when that round has one."""
+    def save(self, state: State, touched: np.ndarray, saved: Saved) -> None:
+        """Write a checkpoint at the end of a round; nothing to do when that round has one.
+
+        `touched`: the clients whose rows may have changed since the last checkpoint, each once.
+        """
         if saved.round == self.round:
             return
+        store = state.clients
         self.folder.mkdir(exist_ok=True)
-        live = sum(
-            int(state.clients.written[name].sum()) * table[0].numel() * table.element_size()
-            for name, table in state.clients.tables.items()
-        )
-        if sum(piece["bytes"] for piece in self.chain) > 2 * live + SLACK:
-            self.chain = []
-            state.clients.changed_rows()
-            rows = state.clients.all_rows()
-        else:
-            rows = state.clients.changed_rows()
-        self.chain.append(self._write(f"clients-{saved.round:07d}.safetensors", rows))
-        server = self._write(f"server-{saved.round:07d}.safetensors", state.server)
-        manifest = {"server": server, "clients": self.chain, **vars(saved)}
+        self.log = self.log or RowLog(self.folder, store.record, store.num_clients)
+        for records in store.pack(touched):
+            self.log.append(records)
+        self.log.clean()
+        server = self.folder / f"server-{saved.round:07d}.safetensors"
+        write_whole(server, save({key: value.detach().cpu().contiguous() for key, value in state.server.items()}))
+        manifest = {
+            "server": {"file": server.name, "sha256": sha256(server)},
+            "record": str(store.record), "rows": self.log.flush(), **vars(saved),
+        }  # fmt: skip
         write_whole(self.folder / f"manifest-{saved.round:07d}.json", json.dumps(seal(manifest)))
         self.round = saved.round
-        self._tidy()
-
-    def _write(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-        path = self.folder / name
-        write_whole(path, save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
-        return {"file": name, "sha256": sha256(path), "bytes": path.stat().st_size}
+        self.tidy()
 
     def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob("manifest-*.json"), reverse=True)
 
-    def _tidy(self) -> None:
-        """Remove what the two latest manifests do not name."""
+    def tidy(self) -> None:
+        """Remove files that the two latest manifests do not name."""
         manifests = self._manifests()
         named = {path.name for path in manifests[:KEPT]}
         for path in manifests[:KEPT]:
             content = json.loads(path.read_text())
-            named |= {piece["file"] for piece in [content["server"], *content["clients"]]}
-        for path in self.folder.iterdir():
-            if path.name not in named:
+            named |= {piece["file"] for piece in [content["server"], *content["rows"]]}
+        for path in self.folder.glob("*"):
+            if path.name not in named and not path.is_dir():
                 path.unlink()
 
     def load(self, state: State) -> Saved | None:
-        """Bring `state` to the newest whole checkpoint; None when there is none."""
+        """Bring `state` to the newest whole checkpoint; None when there is none, and then nothing is left of others."""
+        store = state.clients
         for path in self._manifests():
+            log = RowLog(self.folder, store.record, store.num_clients)
             try:
                 manifest = unseal(json.loads(path.read_text()), required=True)
-                pieces = [manifest["server"], *manifest["clients"]]
                 saved = Saved(**{key: manifest[key] for key in Saved.__annotations__})
-                whole = self._covers(saved) and all(
-                    sha256(self.folder / piece["file"]) == piece["sha256"] for piece in pieces
-                )
+                server = self.folder / manifest["server"]["file"]
+                whole = self._covers(saved) and manifest["record"] == str(store.record)
+                whole = whole and sha256(server) == manifest["server"]["sha256"]
+                log.load(manifest["rows"])
             except (OSError, ValueError, KeyError, TypeError):
                 whole = False
             if not whole:
                 path.unlink(missing_ok=True)
                 continue
-            for name, value in load_file(self.folder / manifest["server"]["file"]).items():
-                state.server[name] = value.to(state.clients.device)
-            for piece in manifest["clients"]:
-                state.clients.restore(load_file(self.folder / piece["file"]))
-            self.chain, self.round = manifest["clients"], manifest["round"]
+            for name, value in load_file(server).items():
+                state.server[name] = value.to(store.device)
+            for records in log.replay():
+                store.unpack(records)
+            self.log, self.round = log, saved.round
             return saved
+        self.tidy()
         return None
 
     def _covers(self, saved: Saved) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from . import CLIENTS, MODELS
+from . import CLIENTS, MODELS, PARTICIPATIONS
 from .files import write_whole
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 
 def write_clients(
-    folder: Path, shards: Shards, sums: dict[str, Sums], units: dict[str, np.ndarray], metric: str,
-    participations: list[int], store: ClientStore,
-) -> None:  # fmt: skip
+    folder: Path, shards: Shards, sums: dict[str, Sums], units: dict[str, np.ndarray], metric: str, store: ClientStore
+) -> None:
     """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client.
 
     Of a language model the sums are negative log-likelihoods (`nll`), and `PART_words` says over how many words.
@@ -39,11 +39,12 @@ def write_clients(
             columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = values[0], values[1]
     if score == "nll":
         columns |= {f"{part}_words": values for part, values in units.items()}
-    columns["participations"] = np.array(participations, dtype=np.int64)
-    for name, table in store.tables.items():
-        if table.dim() == 1 and table.is_floating_point():
-            written = store.written[name].numpy() != 0
-            columns[name] = np.where(written, table.double().numpy(), np.nan)
+    everyone = torch.arange(store.num_clients)
+    columns[PARTICIPATIONS] = store.read(PARTICIPATIONS, everyone).cpu().numpy()
+    for name, row in store.initial.items():
+        if row.dim() == 0 and row.is_floating_point():
+            written = store.has(name, everyone).cpu().numpy()
+            columns[name] = np.where(written, store.read(name, everyone).double().cpu().numpy(), np.nan)
     buffer = io.BytesIO()
     parquet.write_table(pa.table(columns), buffer)
     write_whole(folder / CLIENTS, buffer.getvalue())

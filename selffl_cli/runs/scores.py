@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..engine.flat import DevicePart, FlatModel
     from ..shards import Shards
 
+
 def scored_by_speaker(shards: Shards) -> bool:
     """Whether a run on these shards leaves scores: two classes, and samples that say who is heard."""
     return len(shards.manifest.classes) == 2 and "speaker" in shards.part("test").arrays
