@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selffl_cli.errors import UsageError, nearest
 from selffl_cli.spec import format_spec, parse_spec
@@ -79,14 +79,27 @@ class Natural(Partitioner):
 
 
 class Sized(Partitioner):
+    """Sizes come first: equal, spread log-normally, or by a power law (`exponent`), as FedNLP draws them."""
+
     spread: float = Field(0.0, ge=0, le=1e3)
+    exponent: float = Field(0.0, ge=0, le=20)
     minimum: int = Field(1, ge=1, alias="min")
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Sized:
+        if self.spread and self.exponent:
+            raise ValueError("sizes are spread or follow a power law: give spread or exponent, not both")
+        return self
+
     def sizes(self, samples: int, clients: int, rng: np.random.Generator) -> np.ndarray:
+        if self.exponent:
+            return power_law_sizes(samples, clients, rng, self.exponent, self.minimum)
         return spread_sizes(samples, clients, rng, self.spread, self.minimum)
 
     def size_words(self) -> str:
         least = f", at least {self.minimum}" if self.minimum > 1 else ""
+        if self.exponent:
+            return f"sizes by rank^-{self.exponent:g}{least}"
         return (f"sizes spread by {self.spread:g} of their mean" if self.spread else "equal sizes") + least
 
 

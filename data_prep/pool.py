@@ -19,7 +19,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTITION_HELP = (
     "How samples are dealt to clients: natural, iid, dirichlet:alpha=0.3, dirichlet-size:alpha=1, "
     "powerlaw:exponent=1, shards:classes=2 or kmeans:alpha=0.3,clusters=10; most take spread=… (of sizes) "
-    "and min=…."
+    "or exponent=… (sizes by a power law), and min=…."
 )
 
 

@@ -145,9 +145,11 @@ class Tuning(Strict):
 
 
 class ReportConfig(Strict):
-    """What the report of a detection task is read at: the `[report]` table. It changes no run."""
+    """What the report is read at: the `[report]` table. It changes no run."""
 
     false_rejects: float = Field(0.05, gt=0, lt=1, description="share of wake words that the baseline rejects")
+    target: float | None = Field(None, description="figure whose first reaching is reported, such as 0.8")
+    target_figure: str = Field("test.global.accuracy", description="the figure meant by target")
 
 
 class Experiment(Strict):

@@ -144,15 +144,18 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
         stage("checking what was written")
         shards = Shards.open(asked.folder)
         if not (asked.folder / "summary.png").exists():
-            from data_prep.summary import draw
+            from data_prep import divergence, summary
 
             stage("drawing the summary")
-            draw(shards)
+            divergence.draw(shards)
+            summary.draw(shards)
     if there:
         console.print(f"{name} is prepared already: nothing to do (--force makes it again)")
     else:
         _table(console, shards)
     lines = [f"folder:  {shards.path}", f"picture: {shards.path / 'summary.png'}"]
+    if (shards.path / "divergence.png").exists():
+        lines.append(f"         {shards.path / 'divergence.png'}")
     if command := _next_command(shards):
         lines.append(f"next:    {command}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
@@ -178,6 +181,7 @@ def _table(console: Console, shards: Shards) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from data_prep.divergence import chosen_clients, divergences, label_counts
     from data_prep.partition import partitioner
 
     manifest = shards.manifest
@@ -205,6 +209,14 @@ def _table(console: Console, shards: Shards) -> None:
         )
     if manifest.periods > 1:
         table.add_row("periods", f"{manifest.periods}, drifting by {manifest.arguments['drift']}")
+    if (labels := label_counts(shards)) is not None:
+        apart = divergences(labels[chosen_clients(labels)])
+        count = len(apart)
+        table.add_row(
+            "labels apart",
+            f"Jensen-Shannon divergence between clients: mean {apart.sum() / (count * count - count):.2f}, "
+            f"largest {apart.max():.2f} bits" + (f" (of {count} clients)" if count < len(labels) else ""),
+        )
     table.add_row("seed", str(manifest.arguments.get("seed", "")))
     for key, value in manifest.notes.items():
         if isinstance(value, (int, float, str)):

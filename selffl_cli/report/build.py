@@ -12,12 +12,25 @@ from .claims import Entry, claims_frame, ledger
 from .collect import Results, collect
 from .curves import X, curves
 from .diagnostics import gains, uncertainty, worst_tenth
-from .extras import EXTRAS
+from .extras import EXTRAS, extra
+from .fairness import fairness
 from .page import page
 from .sweep import heat_map, sweep
 from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
+from .target import target_section
 
-PICTURES = ("curves-*", "sweep", "sweep-uncertainty", "differences", "uncertainty", "clients", "worst-tenth")
+extra(target_section)
+
+PICTURES = (
+    "curves-*",
+    "sweep",
+    "sweep-uncertainty",
+    "differences",
+    "uncertainty",
+    "clients",
+    "worst-tenth",
+    "fairness",
+)
 
 
 @dataclass(frozen=True)
@@ -58,15 +71,13 @@ def build(
     run_frame(results, both).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
     if entries:
         claims_frame(entries).to_csv(folder / "claims.csv", index=False, lineterminator="\n")
-    extras = [extra(results, folder) for extra in EXTRAS]
+    extras = [section(results, folder) for section in EXTRAS]
     text = page(results, both, entries, made, pictures, extras, command)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return Report(results, both, entries, made, folder)
 
 
-def _draw(
-    results: Results, both: Summaries, folder: Path, axes: Sequence[X], say: Callable[[str], None]
-) -> list[str]:
+def _draw(results: Results, both: Summaries, folder: Path, axes: Sequence[X], say: Callable[[str], None]) -> list[str]:
     rounds = both["rounds"]
     say("drawing sweeps")
     pictures: list[str | None] = [*sweep(results, rounds, folder)]
@@ -77,6 +88,7 @@ def _draw(
     pictures += [
         heat_map(results, rounds, folder),
         worst_tenth(results, rounds, folder),
+        fairness(results, rounds, folder),
         gains(results, folder),
         uncertainty(results, folder),
     ]

@@ -18,6 +18,8 @@ from ..metrics.names import main_metric
 from ..runs import RunFolder, find_runs
 from .choose import choose, refuse_mixed
 from .detection import Detection, detection
+from .fairness import final_points
+from .target import target_points
 
 SHARES = (
     "accuracy",
@@ -25,6 +27,11 @@ SHARES = (
     "worst_tenth",
     "p10",
     "std",
+    "light",
+    "heavy",
+    "heavy_gap",
+    "worst_group",
+    "group_gap",
 )  # shown in per cent when the task is classification
 
 
@@ -128,6 +135,10 @@ def collect(experiment: Experiment, root: Path) -> Results:
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
     points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
+    metric = main_metric(set(points["what"].str.rpartition(".")[2]))
+    more = [final_points(points, [run for run in runs if not run.diverged], metric)]
+    more.append(target_points(points, experiment.report))
+    points = pd.concat([points, *(frame for frame in more if len(frame))], ignore_index=True)
     found = None
     if len(settings) == 1:
         done_runs = [(run.label, run.seed, run.folder) for run in runs if not run.diverged]

@@ -106,6 +106,6 @@ class Summary:
 def higher_is_better(results: Results, what: str) -> bool | None:
     """None for figures that have no good end, such as the spread over clients."""
     metric = what.rpartition(".")[2]
-    if metric in ("accuracy", "client_mean", "worst_tenth", "p10"):
+    if metric in ("accuracy", "client_mean", "worst_tenth", "p10", "light", "heavy", "worst_group"):
         return results.metric == "accuracy"
-    return False if metric == "loss" or metric in ERRORS else None
+    return False if metric in ("loss", "rounds_to_target", "gradients_to_target", *ERRORS) else None

@@ -79,6 +79,19 @@ def tables(results: Results, both: Summaries) -> list[Table]:
                 columns,
             )
         )
+    for model in ("personal", "global"):
+        columns = [
+            Column(words, f"test.{model}.{metric}", "rounds")
+            for metric, words in (
+                ("light", "light clients"),
+                ("heavy", "heavy clients"),
+                ("heavy_gap", "heavy − light"),
+                ("worst_group", "worst group"),
+                ("group_gap", "best − worst group"),
+            )
+        ]
+        title = f"Heavy and light clients and groups, {model} models: test {name}, equal rounds"
+        made.append(figures(results, both, f"fairness-{model}", title, columns))
     return [table for table in made if table.rows] + [costs(results)]
 
 
