@@ -217,6 +217,9 @@ def _numbers(items: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
 
 def _read(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     lines = run.folder.metrics()
+    strangers = (run.folder.result or {}).get("final", {}).get("new")  # clients that never trained, judged at the end
+    if lines and strangers:
+        lines[-1].setdefault("eval", {})["new"] = strangers
     place = {"label": run.label, "setting": run.setting, "seed": run.seed}
     return _points(lines).assign(**place), _spread(lines).assign(**place)
 

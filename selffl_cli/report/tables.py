@@ -60,6 +60,8 @@ def tables(results: Results, both: Summaries) -> list[Table]:
             for at in ("rounds", "gradients")
         ]
         made.append(figures(results, both, part, f"{title} {name}", columns))
+    columns = [Column(model, f"new.{model}.{results.metric}", "rounds") for model in ("personal", "global")]
+    made.append(figures(results, both, "new", f"Clients that never trained: test {name}", columns))
     for model in ("personal", "global"):
         columns = [
             Column(f"{words}, equal {at}", f"test.{model}.{metric}", at)
