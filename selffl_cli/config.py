@@ -42,7 +42,9 @@ class TrainConfig(Strict):
     local_steps: int | None = Field(None, ge=1, le=1_000_000, description="steps a round, instead of epochs")
     batch_size: int | Literal["full"] = Field(10, description="samples a step, or 'full'")
     learning_rate: float = Field(0.1, gt=0, le=1e6, description="client learning rate eta")
-    eval_every: int = Field(10, ge=1, description="rounds between evaluations of all clients")
+    eval_every: int = Field(
+        10, ge=1, description="rounds between evaluations of all clients; more than `rounds`: at the end alone"
+    )
     eval_parts: list[Literal["train", "validation", "test"]] = Field(
         ["train", "validation", "test"], min_length=1, description="parts of the data that evaluations score"
     )
@@ -79,6 +81,10 @@ class TrainConfig(Strict):
             return self.local_steps
         per_epoch = 1 if self.batch_size == "full" else -(-samples // int(self.batch_size))
         return max(1, (self.local_epochs or 1) * per_epoch)
+
+    def evaluates(self, round_: int) -> bool:
+        """Whether all clients are scored after this round; round 0 is the start."""
+        return round_ == self.rounds or (round_ % self.eval_every == 0 and self.eval_every <= self.rounds)
 
     def cohort_size(self, clients: int) -> int:
         """Clients that take part in a round: max(floor(C M), 1) (McMahan et al. 2017); expected ones for poisson."""

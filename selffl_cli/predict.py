@@ -72,7 +72,7 @@ def predict(training: Training) -> Cost:
         steps=round(steps * train.rounds), bytes_sent=(down + up) * item * cohort * train.rounds,
         memory=held + tables + 3 * cohort * model.size * item,
         step_seconds=step, round_seconds=step * steps, eval_seconds=2 * scores * samples,
-        rounds=train.rounds, evaluations=train.rounds // train.eval_every + 1,
+        rounds=train.rounds, evaluations=sum(train.evaluates(round_) for round_ in range(train.rounds + 1)),
     )  # fmt: skip
 
 

@@ -195,7 +195,7 @@ class Training:
             for round_ in range(self.done + 1, train.rounds + 1):  # round 0: the start, evaluated
                 line = self._round(round_, collective) if round_ else {"round": 0}
                 lost = line.get("diverged")
-                if round_ % train.eval_every == 0 or round_ == train.rounds or lost is not None:
+                if train.evaluates(round_) or lost is not None:
                     start = time.perf_counter()
                     sums = self.judge.evaluate(round_, collective)
                     line["eval"] = self.judge.summaries(sums)

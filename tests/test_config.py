@@ -329,3 +329,9 @@ def test_the_hash_is_the_same_tomorrow() -> None:
         dict(reversed(config.model_dump(mode="json", exclude_none=True).items()))
     )
     assert again.key() == config.key()
+
+
+@pytest.mark.parametrize(("every", "rounds"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (3, [0, 3]), (4, [3])])
+def test_rounds_that_are_evaluated(every: int, rounds: list[int]) -> None:
+    train = TrainConfig(rounds=3, eval_every=every)
+    assert [round_ for round_ in range(4) if train.evaluates(round_)] == rounds
