@@ -133,7 +133,7 @@ def resolve_method(
 
 def check_sampler(train: TrainConfig, shards: Shards) -> None:
     """UsageError when the sampler cannot fill a round from these clients."""
-    sizes = shards.clients["n_train"].to_numpy()
+    sizes = shards.part("train").sizes
     selection.check(train.sampler, sizes, train.cohort_size(len(sizes)), train.weighting == "unbiased")
 
 

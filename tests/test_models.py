@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.errors import UsageError
@@ -114,6 +115,24 @@ def test_samples_of_a_batch_do_not_see_each_other(
     x = pixels(shape)
     torch.testing.assert_close(model(x[:1]), model(x)[:1], rtol=1e-12, atol=1e-12)
     assert not list(model.buffers())
+
+
+def test_cnn_pooled_first_and_channels_last_is_the_textbook_network() -> None:
+    """Outputs and gradients of convolution, ReLU, pooling in the ordinary order and layout."""
+    model = network({"name": "cnn"}, MNIST).double()
+    x = pixels(MNIST)
+    w = dict(model.named_parameters())
+    h = F.max_pool2d(F.conv2d(x.double() / 255, w["body.0.weight"], w["body.0.bias"]).relu(), 2)
+    h = F.max_pool2d(F.conv2d(h, w["body.3.weight"], w["body.3.bias"]).relu(), 2)
+    h = F.linear(h.flatten(1), w["body.7.weight"], w["body.7.bias"]).relu()
+    plain = F.linear(h, w["output.weight"], w["output.bias"])
+    torch.testing.assert_close(model(x), plain, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(
+        torch.autograd.grad(model(x).square().sum(), w.values()),
+        torch.autograd.grad(plain.square().sum(), w.values()),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_start_depends_on_the_seed_alone() -> None:

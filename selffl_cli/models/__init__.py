@@ -19,7 +19,7 @@ MODELS = {
     "location": ("location", 1),
     "lstm": ("lstm", 1),
     "next-word": ("next_word", 1),
-    "cnn": ("cnn", 1),
+    "cnn": ("cnn", 2),
     "cnn-cifar": ("cnn_cifar", 1),
     "cnn11": ("cnn11", 1),
 }
