@@ -35,13 +35,17 @@ class Judge:
         clients = training.shards.num_clients
         work = sum((part.sizes for part in parts.values()), np.zeros(clients))
         own: Sums = {name: np.zeros((2, clients)) for name in parts}
-        for chunk in chunks(Dealt(np.arange(clients), work, collective)):
+        dealt = Dealt(np.arange(clients), work, collective)
+        final = training.kept is not None and round_ == training.config.train.rounds
+        for chunk in chunks(dealt):
             # personalising sees the training part alone, and talks to nobody
             cohort = training.cohort(chunk, round_, Collective())
             rows = training.method.personal(training.state, cohort)
             evaluate_rows(training.model, rows, cohort.clients.cpu().numpy(), parts, own)
-            if training.kept is not None and round_ == training.config.train.rounds:
+            if training.kept is not None and final:
                 training.kept[cohort.clients.cpu()] = rows.cpu()
+        if training.kept is not None and final:
+            dealt.share_table(training.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
+from .engine.team import Team
 from .plan import PlannedRun
 from .runs import CHECKPOINT, RunFolder
 from .runs.checkpoint import Checkpoints
@@ -72,6 +74,7 @@ def execute(
     keep: Keep,
     client_store: Place = "memory",
     checkpoint_seconds: float,
+    team: Team | None = None,
 ) -> Outcome:
     """Train every run that is not finished. A diverged run is recorded and the others go on."""
     outcome = Outcome()
@@ -86,11 +89,10 @@ def execute(
                     outcome.stopped = True
                     break
                 controls = Controls(
-                    1, device, keep, client_store, checkpoint_seconds, stop,
-                    lambda m, r=run: display.line(r, m),  # type: ignore[misc]
-                )  # fmt: skip
+                    1, device, keep, client_store, checkpoint_seconds, stop, partial(display.line, run), team
+                )
                 training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
-                controls.workers = workers(training)
+                controls.workers = team.collective.world if team else workers(training)
                 try:
                     result = training.run()
                 except Stopped:

@@ -30,6 +30,7 @@ from .engine.flat import DevicePart, FlatModel
 from .engine.ranks import run_ranks
 from .engine.sequential import SequentialCohort
 from .engine.store import ClientStore, disk_full, shared_zeros
+from .engine.team import Team
 from .errors import SelfflError
 from .judging import Judge, finite
 from .methods import build as build_method
@@ -65,6 +66,7 @@ class Controls:
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
     watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
+    team: Team | None = None  # the ranks that torchrun started, instead of forked workers
 
 
 @dataclass
@@ -151,13 +153,16 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         """Train what is left of the run and return its result; Stopped when asked to stop before its end."""
+        team = self.controls.team
+        if team:
+            team.compare_data(str(self.shards.path), self.shards.hash)  # before anything is written
         with self.folder.locked():
             if self.folder.result is not None:  # another process finished it in the meantime
                 return self.folder.result
             try:
                 self._begin()
                 keep_freed_memory()
-                result = run_ranks(self.controls.workers, self._rank)
+                result = self._lead(team) if team else run_ranks(self.controls.workers, self.take_part)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
@@ -183,10 +188,23 @@ class Training:
             self.written = hashlib.sha256(file.read())
         self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers))
 
+    def _lead(self, team: Team) -> dict[str, Any] | None:
+        """Send the run to the other ranks that torchrun started, and take part in it."""
+        controls = self.controls
+        team.tell({
+            "config": self.config.model_dump(mode="json"), "data": str(self.shards.path),
+            "folder": str(self.folder.path), "keep": controls.keep, "client_store": controls.client_store,
+        })  # fmt: skip
+        return team.run(self.take_part)
+
     @torch.no_grad()
-    def _rank(self, collective: Collective) -> dict[str, Any] | None:
+    def take_part(self, collective: Collective) -> dict[str, Any] | None:
         """The program of every rank: rank 0's is the run's result, None when it was asked to stop before its end."""
         torch.set_num_threads(1)
+        if self.controls.team is not None:  # no memory is shared: every rank gets rank 0's state
+            self.controls.team.equalise(self.state.server, self.store)
+            self.done, totals = self.controls.team.tell([self.done, vars(self.totals)])
+            self.totals = Totals(**totals)
         train, master = self.config.train, collective.rank == 0
         metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
         begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
@@ -257,6 +275,7 @@ class Training:
         totals.bytes_up += up * bytes_each
         before = self.store.read(PARTICIPATIONS, cohort.clients)
         self.store.write(PARTICIPATIONS, cohort.clients, before + 1)
+        cohort.dealt.share_rows(self.store)
         if collective.rank == 0:
             self.touched.append(cohort.everyone.cpu().numpy())
         line: Line = {

@@ -21,9 +21,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_place(tmp_path_factory.mktemp("place"))
 
 
-def started(place: Path, *more: str) -> subprocess.Popen[str]:
+def started(place: Path, *more: str, runs: str = "broken") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "selffl_cli", *arguments("broken"), *more], cwd=place, text=True,
+        [sys.executable, "-m", "selffl_cli", *arguments(runs), *more], cwd=place, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
@@ -61,6 +61,23 @@ def test_the_command_interrupted_terminated_and_killed(place: Path) -> None:
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0 and errors == ""
     assert f"round {last + 1}/40" not in output, "rounds done are not done again"
+    assert comparable(folder.path) == comparable(only_run(place / "whole"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker in /proc, which Linux alone has")
+def test_a_worker_that_is_killed_ends_the_run_at_once_and_any_number_of_workers_resumes_it(place: Path) -> None:
+    process = started(place, "--workers", "2", runs="orphaned")
+    until(process, "round 5/40")
+    (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and len(errors.splitlines()) == 1
+    assert "a worker died (SIGKILL); the same command resumes the run" in errors
+    folder = RunFolder(only_run(place / "orphaned"))
+    assert folder.result is None and folder.metrics()[-1]["round"] < 40
+    process = started(place, "--workers", "3", runs="orphaned")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and errors == ""
     assert comparable(folder.path) == comparable(only_run(place / "whole"))
 
 

@@ -19,6 +19,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..engine.team import Team
     from ..launch import Outcome
     from ..plan import PlannedRun, Request
     from ..training import Training
@@ -162,34 +163,45 @@ def train(
     from ..config import load_experiment, parse_seeds
     from ..plan import Request, default_device, plan
     from ..tuning import tuned
+    from .ranks import facts, joined
 
     parts = {"sampler": sampler, "weighting": weighting}
     overrides, folder = _overrides(data, rounds, set_ or [])
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients
     overrides |= {f"train.{key}": value for key, value in parts.items() if value is not None}
-    request = Request(
-        load_experiment(experiment, overrides),
-        methods=list(method or []),
-        seeds=None if seeds is None else parse_seeds(seeds),
-        data=folder,
-        data_folder=data_folder,
-        source=source,
-        runs=runs,
-        init=init,
-    )
-    device = default_device(device)
-    options = RunOptions(workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds)
-    if tune:
-        _tune(request, options, console)
-    request.experiment = tuned(request.experiment, runs)
-    planned = plan(request)
-    if dry_run:
-        from .dry_run import print_costs
+    with joined(device, workers) as team:
+        request = Request(
+            load_experiment(experiment, overrides),
+            methods=list(method or []),
+            seeds=None if seeds is None else parse_seeds(seeds),
+            data=folder,
+            data_folder=data_folder,
+            source=source,
+            runs=runs,
+            init=init,
+        )
+        device = team.device if team else default_device(device)
+        if team:
+            team.agree(facts(request, device))
+            if not team.leads:
+                from ..follow import follow
 
-        print_costs(planned, workers, device, console)
-        return
-    _print_results(request, planned, _run(planned, options, console), console)
+                follow(team)
+                return
+        options = RunOptions(
+            workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds, team
+        )
+        if tune:
+            _tune(request, options, console)
+        request.experiment = tuned(request.experiment, runs)
+        planned = plan(request)
+        if dry_run:
+            from .dry_run import print_costs
+
+            print_costs(planned, workers, device, console)
+            return
+        _print_results(request, planned, _run(planned, options, console), console)
 
 
 @dataclass
@@ -202,6 +214,7 @@ class RunOptions:
     client_store: Any
     deadline: float | None
     checkpoint_seconds: float
+    team: Team | None
 
 
 def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
@@ -226,6 +239,7 @@ def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Ou
             keep=options.keep,
             client_store=options.client_store,
             checkpoint_seconds=options.checkpoint_seconds,
+            team=options.team,
         )
     again = shlex.join(["selffl", *sys.argv[1:]])
     if outcome.stopped:

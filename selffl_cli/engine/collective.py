@@ -1,4 +1,4 @@
-"""Ranks that train one cohort together: the two exchanges they need, over torch.distributed or alone."""
+"""Ranks that train one cohort together: the few exchanges they need, over torch.distributed or alone."""
 
 from __future__ import annotations
 
@@ -7,28 +7,49 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .store import ClientStore
+
 # Sums over clients are taken block by block, each block in client order, the blocks in block order. The blocks depend
 # on the cohort alone, so a sum is the same to the bit for any number of ranks. 16 blocks feed up to 16 ranks evenly.
 BLOCKS = 16
+PIECE = 2**26  # bytes of client rows in one message
+INTEGER = {4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class Collective:
-    """One process, or one rank of several (`torch.distributed` must then be initialised)."""
+    """One process, or one rank of several (`torch.distributed` must then be initialised).
 
-    def __init__(self, rank: int = 0, world: int = 1) -> None:
-        self.rank, self.world = rank, world
+    With `shared` the ranks were forked and write the same client rows; otherwise each holds a copy of its own, and
+    `share_rows` keeps the copies equal.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1, shared: bool = True) -> None:
+        self.rank, self.world, self.shared = rank, world, shared
 
     def add_up(self, values: Tensor) -> Tensor:
-        """Sum over ranks. Exact whenever at most one rank gives a non-zero value for each entry."""
+        """Sum of integers over ranks. Of floating numbers at most one rank may give a non-zero value for each entry.
+
+        That value then arrives bit by bit (a sum would turn -0.0 into 0.0).
+        """
         if self.world > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values.view(INTEGER[values.element_size()]) if values.is_floating_point() else values)
         return values
 
-    def broadcast(self, values: Tensor) -> Tensor:
-        """Rank 0's values, on every rank."""
+    def broadcast(self, values: Tensor, source: int = 0) -> Tensor:
+        """The values of rank `source`, on every rank."""
         if self.world > 1:
-            dist.broadcast(values, src=0)
+            dist.broadcast(values, src=source)
         return values
+
+    def share_rows(self, store: ClientStore, clients: Tensor, source: int = 0) -> None:
+        """Give every rank the rows that rank `source` has of `clients`; ids on the CPU, the same on every rank."""
+        for name, initial in store.initial.items():
+            for ids in clients.split(max(1, PIECE // max(1, initial.numel() * initial.element_size()))):
+                has = self.broadcast(store.has(name, ids).cpu().to(torch.uint8), source) != 0
+                rows = store.read(name, ids[has]).cpu()
+                self.broadcast(rows, source)
+                if self.rank != source:
+                    store.write(name, ids[has], rows)
 
 
 def deal(work: np.ndarray, parts: int) -> np.ndarray:
@@ -47,7 +68,8 @@ def deal(work: np.ndarray, parts: int) -> np.ndarray:
 class Dealt:
     """A set of clients dealt into blocks by work, and the blocks to ranks.
 
-    clients: [C] ids in block order, the same on every rank; local: this rank's positions in them, ascending.
+    clients: [C] ids in block order, the same on every rank; owner: [C] the rank that trains each of them; local: this
+    rank's positions in them, ascending.
     """
 
     def __init__(self, clients: np.ndarray, work: np.ndarray, collective: Collective) -> None:
@@ -57,8 +79,8 @@ class Dealt:
         order = np.argsort(block, kind="stable")
         self.clients, self.block = clients[order], block[order]
         block_work = np.bincount(block, work, self.num_blocks)
-        owner = deal(block_work, collective.world)[self.block]
-        self.local = np.flatnonzero(owner == collective.rank)
+        self.owner = deal(block_work, collective.world)[self.block]  # the rank of each client
+        self.local = np.flatnonzero(self.owner == collective.rank)
 
     def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
         """Weighted sum over all clients of `values` [C_local, …], the same bits on every rank and for any world."""
@@ -80,3 +102,19 @@ class Dealt:
         everyone = values.new_zeros((len(self.clients), *values.shape[1:]))
         everyone[torch.as_tensor(self.local, device=values.device)] = values
         return self.collective.add_up(everyone)
+
+    def share_rows(self, store: ClientStore) -> None:
+        """Give every rank what each rank wrote of its own clients; nothing to do where they share memory."""
+        if self.collective.shared:
+            return
+        for rank in range(self.collective.world):
+            self.collective.share_rows(store, torch.as_tensor(self.clients[self.owner == rank]), rank)
+
+    def share_table(self, table: Tensor) -> None:
+        """The same for the rows of a table [M, …] on the CPU."""
+        if self.collective.shared:
+            return
+        for rank in range(self.collective.world):
+            clients = torch.as_tensor(self.clients[self.owner == rank])
+            for ids in clients.split(max(1, PIECE // max(1, table[0].numel() * table.element_size()))):
+                table[ids] = self.collective.broadcast(table[ids], rank)
