@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from . import selection
 from .errors import UsageError, nearest
+from .privacy import options as privacy_options
 from .validation import Strict, validate
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
@@ -27,7 +28,8 @@ ENGINE_VERSION = 1
 SEEDS = "seeds are different whole numbers from 0 to 2147483647"
 WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
 
-YOUNGER = ("new_clients", "eval_parts", "sampler", "weighting")  # keys of [train] that came after the first runs
+# keys of [train] that came after the first runs
+YOUNGER = ("new_clients", "eval_parts", "sampler", "weighting", "privacy")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -55,10 +57,17 @@ class TrainConfig(Strict):
         None, description="of the methods that average; None = each method's own"
     )
 
+    privacy: str = Field("", description="user:… or sample:…, with clip, noise or target-epsilon, delta")
+
     @field_validator("sampler")
     @classmethod
     def _sampler(cls, value: str) -> str:
         return selection.canonical(value)
+
+    @field_validator("privacy")
+    @classmethod
+    def _privacy(cls, value: str) -> str:
+        return privacy_options.canonical(value)
 
     @field_validator("batch_size")
     @classmethod
@@ -215,12 +224,15 @@ class RunConfig(Strict):
     train: TrainConfig
     method: dict[str, Any]  # name and every option, defaults written out
     versions: dict[str, int]  # engine, model, method
+    noise: float | None = None  # multiplier that was given, or found for the target, with [train] privacy
     init: str = ""  # hash of the model it starts from; "" = the network's own start from the seed
 
     def key(self) -> str:
         """Eight hexadecimal digits over everything that changes the numbers."""
         content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
         content["data"] = self.data["hash"]
+        if self.noise is None:
+            del content["noise"]
         for name in YOUNGER:  # an option that is off leaves the key as it was before there was one
             if content["train"][name] == TrainConfig.model_fields[name].get_default():
                 del content["train"][name]

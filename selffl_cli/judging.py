@@ -36,7 +36,7 @@ class Judge:
         work = sum((part.sizes for part in parts.values()), np.zeros(clients))
         own: Sums = {name: np.zeros((2, clients)) for name in parts}
         dealt = Dealt(np.arange(clients), work, collective)
-        final = training.kept is not None and round_ == training.config.train.rounds
+        final = training.kept is not None and round_ == training.rounds
         for chunk in chunks(dealt):
             # personalising sees the training part alone, and talks to nobody
             cohort = training.cohort(chunk, round_, Collective())

@@ -23,6 +23,8 @@ from .config import (
     train_config,
 )
 from .errors import SelfflError, UsageError, nearest
+from .privacy.budget import budget_of
+from .privacy.options import private_options
 from .runs import MODELS, RunFolder
 from .shards import Shards, sha256
 from .spec import parse_spec
@@ -127,7 +129,14 @@ def resolve_method(
     if not isinstance(name, str) or not isinstance(overrides, dict):
         raise UsageError(f"{where}: method is a name and train a table")
     train = train_config(experiment.train, overrides, f"{where} train")
-    method, version = methods.resolve(name, methods.weighed(name, options, train.weighting))
+    options = methods.weighed(name, options, train.weighting)
+    options = private_options(methods.ALIASES.get(name, name), options, train, methods.averages(name))
+    method, version = methods.resolve(name, options)
+    if train.privacy and experiment.warm_start:
+        raise UsageError(
+            f"{where}: --privacy: the start of [warm_start] was trained on the same clients without it; start from "
+            "--init of other data, or leave [warm_start] out"
+        )
     return method, train, version
 
 
@@ -187,6 +196,7 @@ def _planned(
     warm: PlannedRun | None,
 ) -> PlannedRun:
     model, model_version = models.resolve(experiment.model)
+    noise = budget_of(train, method["name"], seed, shards, None).noise if train.privacy else None
     start = warm.folder / MODELS if warm else init_file(request.init)
     init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
     config = RunConfig(
@@ -199,6 +209,7 @@ def _planned(
         train=train,
         method=method,
         versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
+        noise=noise,
         init=init,
     )
     return PlannedRun(config, shards, config.folder(request.runs), start, warm)

@@ -22,7 +22,6 @@ from . import models, selection
 from .config import WARM_START, RunConfig
 from .engine.aggregation import Unbiased
 from .engine.allocator import keep_freed_memory
-from .engine.batches import generator
 from .engine.cohort import Truth
 from .engine.collective import Collective
 from .engine.evaluation import Sums
@@ -35,6 +34,7 @@ from .errors import SelfflError
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
+from .privacy.run import PrivateRun
 from .runs import CHECKPOINT, ENVIRONMENT, METRICS, PARTICIPATIONS, RunFolder
 from .runs.checkpoint import TABLES, Checkpoints, Saved
 from .runs.environment import describe
@@ -96,11 +96,11 @@ class Training:
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
         self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
         sizes = self.parts["train"].sizes
-        self.newcomers = new_clients(config.seed, train.new_clients, shards.num_clients)
+        self.newcomers = selection.new_clients(config.seed, train.new_clients, shards.num_clients)
         everyone = np.arange(shards.num_clients)
         # the clients that figures speak of, and those of them that train
         self.judged = np.setdiff1d(everyone, self.newcomers) if len(self.newcomers) else everyone
-        self.pool = self.judged[sizes[self.judged] > 0]
+        self.pool = selection.training_pool(config.seed, train.new_clients, sizes)
         self.pool_sizes = sizes[self.pool]
         self.sampler = selection.sampler(train.sampler)
         if not len(self.pool):
@@ -117,6 +117,10 @@ class Training:
             variance = torch.tensor(shards.clients["variance"].to_numpy(), device=device)
             self.truth = Truth(float(shards.manifest.notes["s0"]), variance)
         self.state = self.method.init(self.model.start if start is None else self.model.flatten(start), self.store)
+        self.private = None
+        if train.privacy:
+            self.private = PrivateRun(config, self.pool_sizes, self.method.global_(self.state))
+        self.rounds = self.private.budget.rounds if self.private else train.rounds
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
@@ -133,11 +137,13 @@ class Training:
     ) -> SequentialCohort:
         """These clients with the engine that trains them."""
         train = self.config.train
-        return SequentialCohort(
+        cohort = SequentialCohort(
             self.model, self.parts["train"], store or self.store, collective, clients, self.budget,
             seed=self.config.seed, round_=round_, batch_size=self.batch_size,
             learning_rate=train.learning_rate, truth=self.truth,
         )  # fmt: skip
+        cohort.private = self.private.gradient(round_, self.batch_size) if self.private else None
+        return cohort
 
     def selected(self, round_: int, collective: Collective) -> SequentialCohort:
         """The clients of a round, by the run's sampler, with the aggregation that its weighting asks for."""
@@ -149,6 +155,8 @@ class Training:
             ratio = torch.zeros(self.shards.num_clients, dtype=torch.float64, device=self.model.device)
             ratio[cohort.everyone.new_tensor(self.pool[chosen.positions])] = torch.as_tensor(chosen.ratio).to(ratio)
             cohort.aggregation = Unbiased(ratio, int(sizes.sum()), len(self.pool))
+        if self.private:
+            self.private.prepare(cohort, self.state)
         return cohort
 
     def run(self) -> dict[str, Any]:
@@ -210,13 +218,15 @@ class Training:
         begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
         line: Line = {}
         try:
-            for round_ in range(self.done + 1, train.rounds + 1):  # round 0: the start, evaluated
+            for round_ in range(self.done + 1, self.rounds + 1):  # round 0: the start, evaluated
                 line = self._round(round_, collective) if round_ else {"round": 0}
                 lost = line.get("diverged")
-                if train.evaluates(round_) or lost is not None:
+                if train.evaluates(round_) or round_ == self.rounds or lost is not None:
                     start = time.perf_counter()
                     sums = self.judge.evaluate(round_, collective)
                     line["eval"] = self.judge.summaries(sums)
+                    if self.private:
+                        line["privacy"] = self.private.spent(round_)
                     self.totals.eval_seconds += time.perf_counter() - start
                 self.done = round_
                 command = GO
@@ -228,7 +238,7 @@ class Training:
                     metrics.flush()
                     self.written.update(text)
                     self.controls.watch(line)
-                    last = round_ == train.rounds or lost is not None
+                    last = round_ == self.rounds or lost is not None
                     if not last and self.controls.should_stop():
                         command = STOP
                     elif not last and time.perf_counter() - saved_at > self.controls.checkpoint_seconds:
@@ -256,8 +266,10 @@ class Training:
     def _round(self, round_: int, collective: Collective) -> Line:
         """Train one round; its metrics, the same on every rank."""
         cohort = self.selected(round_, collective)
-        if cohort.size:  # Poisson sampling may draw nobody: then nothing changes
+        if cohort.size or (self.private and self.private.of_users):  # nobody drawn: nothing changes but noise
             self.state = self.method.round(self.state, cohort)
+        if self.private:
+            self.private.finish(cohort, self.state)
 
         counts, totals = cohort.counts, self.totals
         worst = torch.zeros(collective.world, dtype=torch.int64)
@@ -321,6 +333,8 @@ class Training:
             result["client"] = lost
             who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"
             result["message"] = f"{who} were not finite in round {line['round']}"
+        if self.private:
+            result["privacy"] = self.private.result(line["round"], theta)
         if len(self.newcomers) and lost is None:
             result["final"]["new"] = self.judge.newcomers()
         if self.truth is not None and theta is not None:  # how well the centre itself was estimated
@@ -331,9 +345,3 @@ class Training:
         result = self.folder.write_result(result)
         self.checkpoints.clear()
         return result
-
-
-def new_clients(seed: int, share: float, clients: int) -> np.ndarray:
-    """Ids of the clients held out of training, the same for every method of a seed; at least one always trains."""
-    held = min(round(share * clients), clients - 1)
-    return np.sort(generator(seed, "new-clients").choice(clients, held, replace=False))

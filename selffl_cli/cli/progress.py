@@ -22,6 +22,9 @@ def figures(metrics: dict[str, Any]) -> str:
             value = test.get(kind, {}).get(name)
             if value is not None:
                 parts.append(f"{kind} {form.format(value)}")
+    if "privacy" in metrics:
+        epsilon = metrics["privacy"]["epsilon"]
+        parts.append("epsilon ∞" if epsilon is None else f"epsilon {epsilon:.2f}")
     s0 = metrics.get("method", {}).get("s0")
     if s0 is not None:
         parts.append(f"s0 {s0:.3g}")
@@ -79,8 +82,8 @@ class TrainingProgress:
     def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
         if self.live:
             assert self.task is not None
-            self.seen = metrics.get("eval", self.seen)
-            self.bars.figures = figures({**metrics, "eval": self.seen})
+            self.seen |= {key: metrics[key] for key in ("eval", "privacy") if key in metrics}
+            self.bars.figures = figures({**metrics, **self.seen})
             self.bars.update(self.task, completed=metrics["round"])
         else:
             rounds = f"round {metrics['round']}/{run.config.train.rounds}"
@@ -93,6 +96,8 @@ class TrainingProgress:
             self.bars.remove_task(self.task)
         if self.all is not None:
             self.bars.advance(self.all)
+        if why := result.get("privacy", {}).get("stopped"):
+            self.console.print(f"[yellow]{name(run)} stopped {why}[/yellow]", highlight=False, soft_wrap=True)
         if result["status"] == "diverged":
             self.console.print(f"[yellow]{name(run)} diverged: {result['message']}[/yellow]", soft_wrap=True)
         elif not skipped:

@@ -146,6 +146,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    privacy: Annotated[
+        str | None,
+        typer.Option(
+            "--privacy",
+            help="user:clip=1,noise=1,delta=1e-5 or user:clip=1,target-epsilon=8 (with --sampler poisson:q=…; "
+            "adaptive=0.5 adapts the clip), or sample:micro-batch=16,clip=1,noise=1.",
+            show_default=False,
+        ),
+    ] = None,
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
@@ -165,7 +174,7 @@ def train(
     from ..tuning import tuned
     from .ranks import facts, joined
 
-    parts = {"sampler": sampler, "weighting": weighting}
+    parts = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
     overrides, folder = _overrides(data, rounds, set_ or [])
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from .batches import Batches
 from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
 from .store import ClientStore
+
+if TYPE_CHECKING:
+    from ..privacy.sample import PrivateGradient
 
 Params = Tensor | tuple[Tensor, ...]
 # grad(params [C, P], stream) → gradients [C, P] on this step's batches of that stream ("local" is the main one)
@@ -101,6 +104,7 @@ class Cohort(ABC):
         self.epoch = torch.as_tensor(np.maximum(per_epoch, 1), device=device)  # batches in one pass [C]
         self.truth = truth
         self.aggregation = Aggregation()
+        self.private: PrivateGradient | None = None  # takes the place of plain gradients
         self.batches = Batches(seed, round_, data.sizes, batch_size)
         zeros = torch.zeros(len(own), dtype=torch.float64, device=device)
         self.counts = Counts(loss=zeros, steps=zeros.clone())

@@ -12,6 +12,11 @@ class SequentialCohort(Cohort):
     """Trains its clients in a loop; a row of a matrix [C, P] is handed to the step as a matrix [1, P]."""
 
     def _grad_row(self, row: Tensor, client: int, stream: str, step: int) -> tuple[Tensor, Tensor]:
+        if self.private is not None:
+            gradient, loss, drawn = self.private(self.model, self.data, row[0], client, stream, step)
+            self.counts.gradients += 1
+            self.counts.samples += drawn
+            return gradient[None], loss
         indices = self.batches.indices(stream, client, step)
         x, y = self.data.client(client, indices)
         self.counts.gradients += 1
