@@ -208,11 +208,11 @@ python benchmarks/speed/install.py --venvs ../peers
 ```
 
 {repeats} repeats in turn (all contenders, then all again; Flower in the first {arguments.flower_repeats}); medians. A
-ratio is taken within a repeat, and its median is given with the range. Every simulator gets the same data, start, clients
-of each round and batch order; the loss of its final global model on held-out samples, in float64, shows that it did the same work. A round is the whole round:
-choosing, training, averaging. Its time is the mean from the end of the first to the end of the last; memory is the sum
-over the process tree, shared pages counted once; the first round is timed from the shell. Every run is a line of
-[runs.csv](runs.csv).
+ratio is taken within a repeat, and its median is given with the range. Every simulator gets the same data, start,
+clients of each round and batch order; the loss of its final global model on held-out samples, in float64, shows that it
+did the same work. A round is the whole round: choosing, training, averaging. Its time is the mean from the end of the
+first to the end of the last; memory is the sum over the process tree, shared pages counted once; the first round is
+timed from the shell. Every run is a line of [runs.csv](runs.csv).
 
 ![Time of a round, selffl = 1](speed.png)
 
