@@ -29,7 +29,7 @@ SEEDS = "seeds are different whole numbers from 0 to 2147483647"
 WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
 
 # keys of [train] that came after the first runs
-YOUNGER = ("new_clients", "eval_parts", "sampler", "weighting", "privacy")
+YOUNGER = ("new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -44,9 +44,8 @@ class TrainConfig(Strict):
     local_steps: int | None = Field(None, ge=1, le=1_000_000, description="steps a round, instead of epochs")
     batch_size: int | Literal["full"] = Field(10, description="samples a step, or 'full'")
     learning_rate: float = Field(0.1, gt=0, le=1e6, description="client learning rate eta")
-    eval_every: int = Field(
-        10, ge=1, description="rounds between evaluations of all clients; more than `rounds`: at the end alone"
-    )
+    eval_every: int = Field(10, ge=1, description="rounds between evaluations; more than `rounds`: at the end alone")
+    eval_clients: int | Literal["all"] = Field("all", description="clients in an evaluation: all, or a fixed sample")
     eval_parts: list[Literal["train", "validation", "test"]] = Field(
         ["train", "validation", "test"], min_length=1, description="parts of the data that evaluations score"
     )
@@ -74,6 +73,13 @@ class TrainConfig(Strict):
     def _positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("a batch has at least one sample; write a positive number or 'full'")
+        return value
+
+    @field_validator("eval_clients")
+    @classmethod
+    def _somebody(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("an evaluation has at least one client; write a positive number or 'all'")
         return value
 
     @model_validator(mode="after")

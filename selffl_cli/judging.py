@@ -1,4 +1,5 @@
-"""Scores of a run's models: every client's in each evaluation, and at the end those of clients that never trained."""
+"""Scores of a run's models: in each evaluation every client's or those of a fixed sample, and at the end those of
+clients that never trained."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from .engine.batches import sample_clients
 from .engine.cohort import State
 from .engine.collective import Collective, Dealt
 from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary, units
@@ -22,65 +25,91 @@ class Judge:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        parts = {**training.scored, "test": training.parts["test"]}
-        self.units = {name: units(training.task, part) for name, part in parts.items()}
+        everyone, wanted = np.arange(training.shards.num_clients), training.config.train.eval_clients
+        self.all = wanted == "all" or wanted >= len(training.judged)
+        self.clients = everyone if self.all else self._sample(training.judged)  # whose models are scored [E]
+        self.known = training.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
+        self.parts = training.scored if self.all else {k: part.of(self.clients) for k, part in training.scored.items()}
+        self.units = {name: units(training.task, part) for name, part in self.parts.items()}
+
+    def _sample(self, clients: np.ndarray) -> np.ndarray:
+        """`eval_clients` of these, the same ones in every evaluation and for every method of a seed, ascending."""
+        wanted, seed = self.training.config.train.eval_clients, self.training.config.seed
+        if wanted == "all" or wanted >= len(clients):
+            return clients
+        return clients[sample_clients(seed, 0, len(clients), wanted, "eval-clients")]
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
-        """Score the global and every personal model on the parts asked for: {"global"|"personal": {part: [2, M]}}."""
-        training, parts = self.training, self.training.scored
+        """Score the global and the personal models on the parts asked for: {"global"|"personal": {part: [2, E]}}."""
+        training, parts = self.training, self.parts
+        last = round_ == training.rounds
         sums: dict[str, Sums] = {}
         theta = training.method.global_(training.state)
         if theta is not None:
             sums["global"] = evaluate_global(training.model, theta, parts, collective)
-        clients = training.shards.num_clients
-        work = sum((part.sizes for part in parts.values()), np.zeros(clients))
-        own: Sums = {name: np.zeros((2, clients)) for name in parts}
-        dealt = Dealt(np.arange(clients), work, collective)
-        final = training.kept is not None and round_ == training.rounds
+        work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
+        own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
+        dealt = Dealt(self.clients, work, collective)
         for chunk in chunks(dealt):
-            # personalising sees the training part alone, and talks to nobody
-            cohort = training.cohort(chunk, round_, Collective())
-            rows = training.method.personal(training.state, cohort)
-            evaluate_rows(training.model, rows, cohort.clients.cpu().numpy(), parts, own)
-            if training.kept is not None and final:
-                training.kept[cohort.clients.cpu()] = rows.cpu()
-        if training.kept is not None and final:
+            clients, rows = self._personal(chunk, round_, keep=last)
+            evaluate_rows(training.model, rows, np.searchsorted(self.clients, clients), parts, own)
+        if last and training.kept is not None:
+            dealt.share_table(training.kept)
+            others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
+            dealt = Dealt(others, np.ones(len(others)), collective)
+            for chunk in chunks(dealt):
+                self._personal(chunk, round_, keep=True)
             dealt.share_table(training.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
 
+    def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
+        """These clients in the engine's order, and their personal models [C, P]; `keep` puts them with the kept."""
+        # personalising sees the training part alone, and talks to nobody
+        cohort = self.training.cohort(clients, round_, Collective())
+        rows = self.training.method.personal(self.training.state, cohort)
+        if keep and self.training.kept is not None:
+            self.training.kept[cohort.clients.cpu()] = rows.cpu()
+        return cohort.clients.cpu().numpy(), rows
+
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
-        """{part: {"global"|"personal": figures}} from per-client sums, over all clients but the new ones."""
+        """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
         return {
-            part: {kind: self._summary(own[part], part, self.training.judged) for kind, own in sums.items()}
-            for part, data in self.training.scored.items()
-            if data.sizes[self.training.judged].any()
+            part: {kind: self._summary(own[part], self.units[part], self.known) for kind, own in sums.items()}
+            for part, data in self.parts.items()
+            if data.sizes[self.known].any()
         }
 
-    def _summary(self, sums: np.ndarray, part: str, clients: np.ndarray) -> dict[str, float | None]:
-        figures = summary(sums[:, clients], self.units[part][clients], self.training.task)
+    def _summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
+        figures = summary(sums[:, clients], units[clients], self.training.task)
         return {name: finite(value) for name, value in figures.items()}
 
     def newcomers(self) -> dict[str, Any]:
         """Test figures of clients that never trained: the global model, and after one round of the method's own
         local training on their training data, from the finished global model; the server learns nothing of it."""
         training, method = self.training, self.training.method
-        clients = training.shards.num_clients
-        test, theta = {"test": training.parts["test"]}, method.global_(training.state)
-        own: Sums = {"test": np.zeros((2, clients))}
+        clients, part = self._sample(training.newcomers), training.parts["test"]
+        if not self.all:
+            part = part.of(clients)
+        places = clients if self.all else np.arange(len(clients))  # in the part
+        times = units(training.task, part)
+        own: Sums = {"test": np.zeros((2, len(part.sizes)))}
         figures: dict[str, Any] = {}
+        theta = method.global_(training.state)
         if theta is not None:
-            shared = evaluate_global(training.model, theta, test, Collective())["test"]
-            figures["global"] = self._summary(shared, "test", training.newcomers)
-        scratch = ClientStore(clients, training.model.device)
+            shared = evaluate_global(training.model, theta, {"test": part}, Collective())["test"]
+            figures["global"] = self._summary(shared, times, places)
+        scratch = ClientStore(training.shards.num_clients, training.model.device)
         method.init(training.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
+        scratch.open(training.tables / "new" if training.tables else None)
         state = State(dict(training.state.server), scratch)
-        for client in training.newcomers:
+        for client, place in zip(clients, places, strict=True):
             cohort = training.cohort(np.array([client]), training.config.train.rounds + 1, Collective(), scratch)
             trained = method.round(state, cohort)
             rows = method.personal(State(state.server, trained.clients), cohort)
-            evaluate_rows(training.model, rows, np.array([client]), test, own)
-        figures["personal"] = self._summary(own["test"], "test", training.newcomers)
+            evaluate_rows(training.model, rows, np.array([place]), {"test": part}, own)
+        scratch.close()
+        figures["personal"] = self._summary(own["test"], times, places)
         return figures
 
 

@@ -124,10 +124,11 @@ class Training:
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
+        self.judge = Judge(self)
+        small = small and self.judge.all  # models that nobody asks for are not made
         self.keeps_personal = controls.keep == "personal" or (controls.keep == "auto" and small)
         if self.keeps_personal or (small and scored_by_speaker(shards)):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
-        self.judge = Judge(self)
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.written = hashlib.sha256()  # of metrics.jsonl
         self.totals, self.done = Totals(), -1  # the last finished round
@@ -181,12 +182,16 @@ class Training:
             raise Stopped
         return result
 
+    @property
+    def tables(self) -> Path | None:
+        """The folder of tables on disk; None when they are in memory."""
+        return self.checkpoints.folder / TABLES if self.controls.client_store == "disk" else None
+
     def _begin(self) -> None:
         """Take up the newest checkpoint, or start anew; metrics are cut back to what it covers."""
         self.folder.write_record(self.config.model_dump(mode="json", exclude_none=True))
-        tables = self.checkpoints.folder / TABLES
-        shutil.rmtree(tables, ignore_errors=True)  # of a run that was killed
-        self.store.open(tables if self.controls.client_store == "disk" else None)
+        shutil.rmtree(self.checkpoints.folder / TABLES, ignore_errors=True)  # of a run that was killed
+        self.store.open(self.tables)
         saved = self.checkpoints.load(self.state)
         if saved:
             self.done, self.totals = saved.round, Totals(**saved.counts)
@@ -315,7 +320,7 @@ class Training:
         """Write the final figures and models; result.json last, since its presence means finished."""
         lost = line.get("diverged")
         theta, kept = self.method.global_(self.state), self.kept if lost is None else None
-        write_clients(self.folder.path, self.shards, sums, self.judge.units, self.task.metric, self.store)
+        write_clients(self.folder.path, self.shards, sums, self.judge, self.task.metric, self.store)
         write_models(
             self.folder.path,
             self.model.named(theta) if theta is not None and self.keeps_global else {},

@@ -238,3 +238,33 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(
 def test_an_unknown_place_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--client-store", "dsk"]) == 2
     assert "'dsk' is not one of 'memory', 'disk'" in capsys.readouterr().err
+
+
+# evaluating a sample
+
+
+def test_a_sample_of_clients_is_judged_as_all_are(tmp_path: Path, shards: Shards) -> None:
+    """Their figures are those of an evaluation of all, the choice is the same every time, and the others are null."""
+    runs = {}
+    for wanted in ("all", 3):
+        settings_ = Controls(keep="personal")
+        run = training(
+            tmp_path / str(wanted), shards, "actperfl", {}, MODEL, controls=settings_, new_clients=0.3,
+            eval_clients=wanted, **OPTIONS,
+        )  # fmt: skip
+        runs[wanted] = run, run.run(), run.folder.clients.to_pylist()
+    (everyone, whole, of_all), (few, result, rows) = runs["all"], runs[3]
+    judged = few.judge.clients.tolist()
+    assert (
+        len(judged) == 3 and not set(judged) & set(few.newcomers.tolist()) and few.config.key() != everyone.config.key()
+    )
+    for client, (row, reference) in enumerate(zip(rows, of_all, strict=True)):
+        for name in row:
+            judgement = name.endswith(("_correct", "_loss"))
+            expected = None if judgement and client not in judged else pytest.approx(reference[name], nan_ok=True)
+            assert row[name] == expected, (client, name)
+    assert result["final"]["test"]["personal"]["accuracy"] == pytest.approx(
+        sum(of_all[c]["test_personal_correct"] for c in judged) / sum(of_all[c]["n_test"] for c in judged)
+    )
+    assert result["final"]["new"]["personal"] == pytest.approx(whole["final"]["new"]["personal"])  # 2 of 2
+    assert everyone.kept is not None and few.kept is not None and torch.equal(everyone.kept, few.kept)

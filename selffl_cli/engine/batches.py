@@ -18,11 +18,11 @@ def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, *words]))
 
 
-def sample_clients(seed: int, round_: int, clients: int, size: int) -> np.ndarray:
+def sample_clients(seed: int, round_: int, clients: int, size: int, purpose: str = "clients") -> np.ndarray:
     """The clients of a round, without replacement, in ascending order [size]."""
     if size >= clients:
         return np.arange(clients)
-    return np.sort(generator(seed, "clients", round_).choice(clients, size, replace=False))
+    return np.sort(generator(seed, purpose, round_).choice(clients, size, replace=False))
 
 
 class Batches:

@@ -83,6 +83,16 @@ class DevicePart:
         self.offsets = np.asarray(part.offsets, dtype=np.int64)
         self.sizes = np.diff(self.offsets)
 
+    def of(self, clients: np.ndarray) -> DevicePart:
+        """A copy of the samples of these clients [E], which it numbers from 0."""
+        sizes = self.sizes[clients]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        rows = torch.from_numpy(np.repeat(self.offsets[clients] - offsets[:-1], sizes) + np.arange(offsets[-1]))
+        own = object.__new__(DevicePart)
+        own.x, own.y = (values[rows.to(values.device)] for values in (self.x, self.y))
+        own.offsets, own.sizes = offsets, sizes
+        return own
+
     @staticmethod
     def _place(values: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         if values.is_floating_point():

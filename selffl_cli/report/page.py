@@ -154,6 +154,9 @@ def setup(results: Results) -> str:
         f"- Seeds: {_distinct(run.seed for run in results.runs)}; each varies partition, start and client "
         "sequence, alike for every method",
     ]
+    judged = [str(record["train"].get("eval_clients", "all")) for record in records]
+    if set(judged) != {"all"}:
+        lines.append(f"- Evaluated: a fixed sample of {_distinct(judged)} clients, drawn from the seed")
     if len(results.settings) > 1:
         lines.append(f"- Swept: {'; '.join(results.settings)}")
     hashes = sorted({str(d.get("hash", ""))[:8] for d in data})

@@ -18,27 +18,38 @@ from .files import write_whole
 if TYPE_CHECKING:
     from ..engine.evaluation import Sums
     from ..engine.store import ClientStore
+    from ..judging import Judge
     from ..shards import Shards
 
 
 def write_clients(
-    folder: Path, shards: Shards, sums: dict[str, Sums], units: dict[str, np.ndarray], metric: str, store: ClientStore
+    folder: Path, shards: Shards, sums: dict[str, Sums], judge: Judge, metric: str, store: ClientStore
 ) -> None:
     """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client.
 
     Of a language model the sums are negative log-likelihoods (`nll`), and `PART_words` says over how many words.
+    Figures of clients that were not judged are null.
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    def spread(values: np.ndarray) -> object:
+        """[E] → one entry a client."""
+        if judge.all:
+            return values
+        wide = np.full(store.num_clients, np.nan)
+        wide[judge.clients] = values
+        return pa.array(wide, from_pandas=True)
+
     score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
     names = ["client", "name", "group", "n_train", "n_validation", "n_test"]
-    columns: dict[str, object] = {name: shards.clients[name] for name in names}
+    table = parquet.read_table(shards.path / "clients.parquet", columns=names)
+    columns: dict[str, object] = {name: table[name] for name in names}
     for kind, parts in sums.items():
         for part, values in parts.items():
-            columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = values[0], values[1]
+            columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = spread(values[0]), spread(values[1])
     if score == "nll":
-        columns |= {f"{part}_words": values for part, values in units.items()}
+        columns |= {f"{part}_words": spread(values) for part, values in judge.units.items()}
     everyone = torch.arange(store.num_clients)
     columns[PARTICIPATIONS] = store.read(PARTICIPATIONS, everyone).cpu().numpy()
     for name, row in store.initial.items():
