@@ -17,6 +17,7 @@ COLOURS = (
 )  # fmt: skip
 PART_COLOURS = ("#0072B2", "#E69F00", "#56B4E9")  # Okabe and Ito; train, validation, test
 SEPARATE = 60  # up to so many clients are drawn as separate bars, in order of their index
+DRAWN = 4000  # of more clients evenly spaced ones are drawn
 LEGEND = 20  # more labels than these get a colour scale instead of a legend
 
 
@@ -50,18 +51,31 @@ def draw(shards: Shards) -> Path:
     return target
 
 
+def label_counts(shards: Shards) -> np.ndarray:
+    """Samples of each label that each client has [clients, classes]."""
+    labels = shards.clients["labels"].combine_chunks()
+    return labels.flatten().to_numpy().reshape(len(labels), -1)
+
+
+def _thin(layers: np.ndarray) -> np.ndarray:
+    """At most DRAWN of many clients, which are in order: a picture has no more columns to show."""
+    clients = layers.shape[-1]
+    return layers[..., np.linspace(0, clients - 1, min(clients, DRAWN)).round().astype(int)]
+
+
 def _stack(ax: Any, layers: np.ndarray, colours: list[Any], names: list[str]) -> None:
     """Stacked bars: layers [k, clients]. Many clients are one stepped area a layer, which stays fast and
     sharp.
     """
     clients = layers.shape[1]
-    tops = np.vstack([np.zeros(clients), np.cumsum(layers, axis=0)])
+    layers = _thin(layers)
+    tops = np.vstack([np.zeros(layers.shape[1]), np.cumsum(layers, axis=0)])
     for layer, (colour, name) in enumerate(zip(colours, names, strict=True)):
         low, high = tops[layer], tops[layer + 1]
         if clients <= SEPARATE:
             ax.bar(np.arange(clients), high - low, bottom=low, width=0.85, color=colour, label=name)
         else:
-            edges = np.arange(clients + 1) - 0.5
+            edges = np.linspace(0, clients, layers.shape[1] + 1) - 0.5
             ax.fill_between(
                 edges, np.append(low, low[-1]), np.append(high, high[-1]),
                 step="post", color=colour, label=name, linewidth=0,
@@ -83,7 +97,7 @@ def _labels(figure: Any, ax: Any, shards: Shards) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    mix = np.array(shards.clients["labels"].to_pylist(), dtype=float).T
+    mix = label_counts(shards).astype(float).T
     mix /= mix.sum(axis=0)
     if len(mix) == 2:
         order = _clients_axis(ax, -mix[0], f"by share of {shards.manifest.classes[0]}")
@@ -112,7 +126,8 @@ def _truths(ax: Any, shards: Shards) -> None:
         load_file(shards.path / f"{part}.safetensors")["x"][:, 0] for part in ("train", "test")
     )
     order = _clients_axis(ax, -truth, "largest $\\theta_m$ first")
-    clients, size = np.arange(len(order)), 5 if len(order) <= SEPARATE else 2
+    size = 5 if len(order) <= SEPARATE else 2
+    clients, order = _thin(np.arange(len(order))), _thin(order)
     ax.plot(clients, observed[order], "x", markersize=size, color=PART_COLOURS[1], label="observed $z_m$")
     ax.plot(
         clients, truth[order], "o", markersize=0.8 * size, color=PART_COLOURS[0], label="true $\\theta_m$"
@@ -127,7 +142,8 @@ def _truths(ax: Any, shards: Shards) -> None:
 def _variances(ax: Any, shards: Shards) -> None:
     variance = shards.clients["variance"].to_numpy()
     order = _clients_axis(ax, -variance, "largest first")
-    ax.plot(np.arange(len(variance)), variance[order], "o", markersize=3, color=PART_COLOURS[0])
+    clients, order = _thin(np.arange(len(variance))), _thin(order)
+    ax.plot(clients, variance[order], "o", markersize=3, color=PART_COLOURS[0])
     ax.set_ylabel("variance $s_m$")
     if variance.max() > 20 * variance.min():
         ax.set_yscale("log")

@@ -25,11 +25,15 @@ from .pool import Pool, PrepareOptions, generator
 DIMENSION, CLASSES = 60, 10
 LEAST, LOG_MEAN, LOG_SPREAD = 50, 4.0, 2.0
 MOST = 20_000_000  # samples; a float32 row has 240 bytes
+BLOCK = 4096  # clients drawn at once; 600 weights each
 UNUSED: dict[str, Any] = {"hidden": True}
 
 
 class Options(PrepareOptions):
-    clients: int | None = Field(30, ge=1, le=100_000, description="Number of clients.")
+    clients: int | None = Field(30, ge=1, le=10_000_000, description="Number of clients.")
+    samples: int | None = Field(
+        None, ge=2, le=1_000_000, description="Samples of every client. Default: 50 and a log-normal, as published."
+    )
     partition: Literal["natural"] = Field("natural", description="Fixed.", json_schema_extra=UNUSED)
     test: float = Field(0.1, ge=0, lt=1, description="Share of a client's samples kept for testing.")
     alpha: float = Field(1.0, ge=0, le=1e6, description="Standard deviation of u_k, the mean of W_k and b_k.")
@@ -43,43 +47,56 @@ def load(options: Options, source: Path | None) -> Pool:
     """x float32 [n, 60]; y int64 [n], from 0 to 9; clients are natural.
 
     Each kind of draw has its own stream, so that alpha and beta only move the same deviates; labels are those
-    of the inputs before these are rounded to float32.
+    of the inputs before these are rounded to float32. Drawn for some clients at a time: a stream is the same
+    in pieces.
     """
     if options.clients is None:
         raise ValueError("clients is never None here")
     clients = options.clients
+    streams: dict[str, np.random.Generator] = {}
 
     def normal(purpose: str, *shape: int) -> np.ndarray:
-        return generator(options.seed, f"synthetic {purpose}").standard_normal(shape)
+        stream = streams.setdefault(purpose, generator(options.seed, f"synthetic {purpose}"))
+        return stream.standard_normal(shape)
 
-    sizes = LEAST + np.exp(LOG_MEAN + LOG_SPREAD * normal("sizes", clients)).astype(np.int64)
+    if options.samples is None:
+        sizes = LEAST + np.exp(LOG_MEAN + LOG_SPREAD * normal("sizes", clients)).astype(np.int64)
+    else:
+        sizes = np.full(clients, options.samples)
     if sizes.sum() > MOST:
         raise UsageError(
-            f"synthetic: {clients:,} clients have {sizes.sum():,} samples; ask for fewer --clients"
+            f"synthetic: {clients:,} clients have {sizes.sum():,} samples; ask for fewer --clients, or fewer --samples"
         )
-    owner = np.repeat(np.arange(clients), sizes)
-    x = normal("inputs", len(owner), DIMENSION) * np.arange(1, DIMENSION + 1) ** -0.6
-    if options.iid:
-        weights, bias = normal("weights", DIMENSION, CLASSES), normal("bias", CLASSES)
-        y = (x @ weights + bias).argmax(axis=1)
-    else:
-        u = options.alpha * normal("u", clients)
-        centre = options.beta * normal("B", clients)[:, None] + normal("v", clients, DIMENSION)
-        x += centre[owner]
-        weights = u[:, None, None] + normal("weights", clients, DIMENSION, CLASSES)
-        bias = u[:, None] + normal("bias", clients, CLASSES)
-        y = np.concatenate([
-            (own @ weights[k] + bias[k]).argmax(axis=1)
-            for k, own in enumerate(np.split(x, np.cumsum(sizes)[:-1]))
-        ])  # fmt: skip
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    pool_x, pool_y = np.empty((offsets[-1], DIMENSION), np.float32), np.empty(offsets[-1], np.int64)
+    shared = (normal("weights", DIMENSION, CLASSES), normal("bias", CLASSES)) if options.iid else None
+    for first in range(0, clients, BLOCK):
+        own = sizes[first : first + BLOCK]
+        rows = slice(offsets[first], offsets[first] + own.sum())
+        x = normal("inputs", own.sum(), DIMENSION) * np.arange(1, DIMENSION + 1) ** -0.6
+        if shared:
+            weights, bias = shared
+            y = (x @ weights + bias).argmax(axis=1)
+        else:
+            u = options.alpha * normal("u", len(own))
+            centre = options.beta * normal("B", len(own))[:, None] + normal("v", len(own), DIMENSION)
+            x += np.repeat(centre, own, axis=0)
+            weights = u[:, None, None] + normal("weights", len(own), DIMENSION, CLASSES)
+            bias = u[:, None] + normal("bias", len(own), CLASSES)
+            if options.samples:
+                y = (x.reshape(len(own), -1, DIMENSION) @ weights + bias[:, None]).argmax(axis=2).ravel()
+            else:
+                pieces = np.split(x, np.cumsum(own)[:-1])
+                y = np.concatenate([(x @ weights[k] + bias[k]).argmax(axis=1) for k, x in enumerate(pieces)])
+        pool_x[rows], pool_y[rows] = x, y
     return Pool(
-        arrays={"x": x.astype(np.float32), "y": y.astype(np.int64)},
+        arrays={"x": pool_x, "y": pool_y},
         classes=[str(label) for label in range(CLASSES)],
         citation=(
             "drawn by the recipe of T. Li et al.: Federated Optimization in Heterogeneous Networks, MLSys "
             "2020, section 5.1"
         ),
-        client=owner,
+        client=np.repeat(np.arange(clients), sizes),
         client_names=[f"client-{k}" for k in range(clients)],
         notes={} if options.iid else {"alpha": options.alpha, "beta": options.beta},
     )

@@ -40,6 +40,7 @@ FORMAT_VERSION = 1
 PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period
 PARTS = ("train", "validation", "test")
 LEFTOVER_SECONDS = 3600  # a temporary folder untouched for this long belongs to a process that was killed
+HASHED = 100_000  # clients whose values are JSON at once
 AGAIN = "prepare it again with --force"
 
 
@@ -187,27 +188,37 @@ def _client_table(data: ShardData, counts: Mapping[str, np.ndarray]) -> pyarrow.
     import pyarrow
 
     clients, classes = len(data.client_names), len(data.classes)
-    cells = np.zeros((clients, classes), np.int64)
+    cells = np.zeros(0, np.int64)
     if classes:
-        np.add.at(cells, (data.client, data.arrays["y"].astype(np.int64)), 1)
+        cells = np.bincount(data.client * classes + data.arrays["y"].astype(np.int64), minlength=clients * classes)
     columns: dict[str, Any] = {
         "client": np.arange(clients, dtype=np.int64),
         "name": pyarrow.array(data.client_names, pyarrow.string()),
         "group": pyarrow.array([""] * clients, pyarrow.string()),
         **{f"n_{name}": counts[name] for name in PARTS},
-        "labels": pyarrow.array(cells.tolist(), pyarrow.list_(pyarrow.int64())),
+        "labels": pyarrow.ListArray.from_arrays(np.arange(clients + 1) * classes, cells),
     }
     return pyarrow.table({**columns, **data.client_columns})
 
 
 def _data_hash(fields: Mapping[str, Any], table: pyarrow.Table) -> str:
-    """16 hexadecimal digits. The table counts by its values: Parquet's bytes change with the library."""
-    content = {
-        "format": [fields["format_version"], fields["task"], fields["classes"]],
-        "arrays": {name: digest for name, digest in fields["files"].items() if name.endswith(".safetensors")},
-        "clients": table.to_pydict(),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """16 hexadecimal digits. The table counts by its values: Parquet's bytes change with the library.
+
+    Over one JSON object {"arrays", "clients": {column: values}, "format"}, put together in pieces: a million clients
+    as Python objects would take gigabytes.
+    """
+    arrays = {name: digest for name, digest in fields["files"].items() if name.endswith(".safetensors")}
+    digest = hashlib.sha256(f'{{"arrays": {json.dumps(arrays, sort_keys=True)}, "clients": {{'.encode())
+    for number, name in enumerate(sorted(table.column_names)):
+        digest.update(f'{", " if number else ""}{json.dumps(name)}: ['.encode())
+        for begin in range(0, len(table), HASHED):
+            values = table[name].slice(begin, HASHED).to_pylist()
+            text = json.dumps(values, sort_keys=True, default=str)[1:-1]
+            digest.update(f'{", " if begin else ""}{text}'.encode())
+        digest.update(b"]")
+    about = json.dumps([fields["format_version"], fields["task"], fields["classes"]])
+    digest.update(f'}}, "format": {about}}}'.encode())
+    return digest.hexdigest()[:16]
 
 
 def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:

@@ -276,6 +276,9 @@ class Training:
         if self.private:
             self.private.finish(cohort, self.state)
 
+        # before the exchanges below: a rank that rank 0 has heard of has written its rows, and they may be saved
+        self.store.write(PARTICIPATIONS, cohort.clients, self.store.read(PARTICIPATIONS, cohort.clients) + 1)
+
         counts, totals = cohort.counts, self.totals
         worst = torch.zeros(collective.world, dtype=torch.int64)
         worst[collective.rank] = counts.diverged + 1
@@ -290,8 +293,6 @@ class Training:
         totals.steps += steps
         totals.bytes_down += down * bytes_each
         totals.bytes_up += up * bytes_each
-        before = self.store.read(PARTICIPATIONS, cohort.clients)
-        self.store.write(PARTICIPATIONS, cohort.clients, before + 1)
         cohort.dealt.share_rows(self.store)
         if collective.rank == 0:
             self.touched.append(cohort.everyone.cpu().numpy())
