@@ -13,6 +13,8 @@ import numpy as np
 
 from selffl_cli.shards import Shards
 
+from .summary import label_table
+
 SHOWN = 200  # clients in the picture; of more, so many are taken evenly from the order by main label
 
 
@@ -38,7 +40,7 @@ def label_counts(shards: Shards) -> np.ndarray | None:
     """Label counts of every client [clients, classes]; None where there is nothing to compare."""
     if len(shards.manifest.classes) < 2 or shards.num_clients < 2:
         return None
-    labels = np.array(shards.clients["labels"].to_pylist(), dtype=float)
+    labels = label_table(shards).astype(float)
     return labels if labels.sum(axis=1).min() > 0 else None
 
 

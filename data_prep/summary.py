@@ -51,7 +51,7 @@ def draw(shards: Shards) -> Path:
     return target
 
 
-def label_counts(shards: Shards) -> np.ndarray:
+def label_table(shards: Shards) -> np.ndarray:
     """Samples of each label that each client has [clients, classes]."""
     labels = shards.clients["labels"].combine_chunks()
     return labels.flatten().to_numpy().reshape(len(labels), -1)
@@ -97,7 +97,7 @@ def _labels(figure: Any, ax: Any, shards: Shards) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    mix = label_counts(shards).astype(float).T
+    mix = label_table(shards).astype(float).T
     mix /= mix.sum(axis=0)
     if len(mix) == 2:
         order = _clients_axis(ax, -mix[0], f"by share of {shards.manifest.classes[0]}")

@@ -183,7 +183,7 @@ def _table(console: Console, shards: Shards) -> None:
 
     from data_prep.divergence import chosen_clients, divergences, label_counts
     from data_prep.partition import partitioner
-    from data_prep.summary import label_counts
+    from data_prep.summary import label_table
 
     manifest = shards.manifest
     samples = manifest.samples
@@ -202,7 +202,7 @@ def _table(console: Console, shards: Shards) -> None:
         f"mean {sizes.mean():,.1f}, standard deviation {sizes.std():,.1f}",
     )
     if manifest.classes:
-        held = (label_counts(shards) > 0).sum(axis=1)
+        held = (label_table(shards) > 0).sum(axis=1)
         table.add_row(
             "labels a client",
             f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, "
