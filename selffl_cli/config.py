@@ -29,7 +29,7 @@ SEEDS = "seeds are different whole numbers from 0 to 2147483647"
 WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
 
 # keys of [train] that came after the first runs
-YOUNGER = ("new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy")
+YOUNGER = ("new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -48,6 +48,9 @@ class TrainConfig(Strict):
     eval_clients: int | Literal["all"] = Field("all", description="clients in an evaluation: all, or a fixed sample")
     eval_parts: list[Literal["train", "validation", "test"]] = Field(
         ["train", "validation", "test"], min_length=1, description="parts of the data that evaluations score"
+    )
+    stop_at: float | None = Field(
+        None, gt=0, le=1, description="end as soon as an evaluation finds this validation accuracy of the global model"
     )
     new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
     dtype: Literal["float32", "float64"] = "float32"

@@ -230,6 +230,9 @@ class Training:
                     start = time.perf_counter()
                     sums = self.judge.evaluate(round_, collective)
                     line["eval"] = self.judge.summaries(sums)
+                    if round_ < self.rounds and self._reached(line):
+                        self.rounds = round_
+                        sums = self.judge.evaluate(round_, collective)  # once more, to keep the personal models
                     if self.private:
                         line["privacy"] = self.private.spent(round_)
                     self.totals.eval_seconds += time.perf_counter() - start
@@ -259,7 +262,7 @@ class Training:
                 command = int(collective.broadcast(torch.tensor(command)))
                 if command == STOP:
                     return None
-                if lost is not None:
+                if lost is not None or round_ == self.rounds:
                     break
             if metrics:
                 os.fsync(metrics.fileno())
@@ -267,6 +270,12 @@ class Training:
             if metrics:
                 metrics.close()
         return self._finish(line, sums) if master else {}
+
+    def _reached(self, line: Line) -> bool:
+        """Whether this evaluation found what `stop_at` asks for."""
+        wanted = self.config.train.stop_at
+        accuracy = line["eval"].get("validation", {}).get("global", {}).get("accuracy")
+        return wanted is not None and accuracy is not None and accuracy >= wanted
 
     def _round(self, round_: int, collective: Collective) -> Line:
         """Train one round; its metrics, the same on every rank."""
@@ -328,7 +337,8 @@ class Training:
             kept if self.keeps_personal else None,
             self.model.layout,
         )
-        write_scores(self.folder.path, self.shards, self.model, self.scored, theta, kept)
+        detected = self.parts if self.config.label == WARM_START else self.scored  # a start is the tables' baseline
+        write_scores(self.folder.path, self.shards, self.model, detected, theta, kept)
         result: dict[str, Any] = {
             "status": "finished" if lost is None else "diverged",
             "round": line["round"],
