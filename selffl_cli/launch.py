@@ -61,6 +61,7 @@ class Outcome:
 
     done: list[RunFolder] = field(default_factory=list)
     diverged: list[RunFolder] = field(default_factory=list)
+    failed: list[tuple[PlannedRun, str]] = field(default_factory=list)  # and why
     stopped: bool = False
 
 

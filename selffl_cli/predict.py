@@ -19,6 +19,7 @@ from .training import Training
 # Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
 # 11 ms a round alone, 18 ms with two workers).
 WORTH_SHARING = 0.1  # seconds
+PROCESS_MEMORY = 0.2 * 2**30  # bytes a forked process takes of its own, at the least (measured on the digits: 0.1)
 
 
 @dataclass
@@ -105,8 +106,8 @@ def memory_hint(training: Training) -> str | None:
     )
 
 
-def choose_workers(asked: int | None, training: Training) -> int:
-    """Workers for a run: as asked, else one a core when a round is long enough to share and has clients for all."""
+def choose_workers(asked: int | None, training: Training, jobs: int = 1) -> int:
+    """Workers for one of `jobs` runs at once: as asked, else one for each of its cores when a round is long enough."""
     cohort = training.config.train.cohort_size(training.shards.num_clients)
     if training.controls.device != "cpu":
         if asked is not None and asked > 1:
@@ -114,7 +115,19 @@ def choose_workers(asked: int | None, training: Training) -> int:
         return 1
     if asked is not None:
         return min(asked, cohort)
-    if available_cores() == 1:
+    cores = available_cores() // jobs
+    if cores <= 1:
         return 1
-    cost = predict(training)
-    return min(available_cores(), cohort) if cost.round_seconds > WORTH_SHARING else 1
+    return min(cores, cohort) if predict(training).round_seconds > WORTH_SHARING else 1
+
+
+def too_many(asked_jobs: int | None, asked_workers: int | None, jobs: int) -> str | None:
+    """What to say when more processes were asked for than this machine has cores or memory for."""
+    cores, asked = available_cores(), jobs * (asked_workers or 1)
+    fitting = max(1, int(free_memory() // PROCESS_MEMORY)) if free_memory() < math.inf else asked
+    better = min(cores, fitting)
+    if asked <= better or not (asked_jobs or asked_workers):
+        return None
+    option, number = ("--jobs", max(1, better // (asked_workers or 1))) if jobs > 1 else ("--workers", better)
+    what = f"{cores} cores" if cores <= fitting else f"{free_memory() / 2**30:.1f} GiB of free memory"
+    return f"{asked} processes on {what} are slower than fewer; {option} {number} is better here"

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import sys
 import time
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ..engine.team import Team
-    from ..launch import Outcome
-    from ..plan import PlannedRun, Request
-    from ..training import Training
 
 
 class Place(StrEnum):
@@ -30,6 +19,13 @@ class Place(StrEnum):
 
     memory = "memory"
     disk = "disk"
+
+
+class LauncherName(StrEnum):
+    """What carries runs out."""
+
+    local = "local"
+    ray = "ray"
 
 
 class KeepModels(StrEnum):
@@ -89,6 +85,25 @@ def train(
             show_default=False,
         ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=1024,
+            help="Runs at once, each in a process of its own. Default: one a core, on a GPU one.",
+            show_default=False,
+        ),
+    ] = None,
+    launcher: Annotated[
+        LauncherName, typer.Option("--launcher", help="What carries the runs out.")
+    ] = LauncherName.local,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Ray: a cluster's HOST:PORT, or auto. Default: here.", show_default=False),
+    ] = None,
+    gpus_per_run: Annotated[float, typer.Option("--gpus-per-run", min=0, help="Ray: GPUs, or a share of one.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     keep_models: Annotated[
         KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")
@@ -173,6 +188,9 @@ def train(
     from ..plan import Request, default_device, plan
     from ..tuning import tuned
     from .ranks import facts, joined
+    from .running import RayOptions, RunOptions, carry_out, check_launcher, print_results, tune_first
+
+    check_launcher(launcher == LauncherName.ray, jobs, workers, address, gpus_per_run)
 
     parts = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
     overrides, folder = _overrides(data, rounds, set_ or [])
@@ -199,10 +217,11 @@ def train(
                 follow(team)
                 return
         options = RunOptions(
-            workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds, team
-        )
+            workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds, team,
+            jobs, RayOptions(address, gpus_per_run) if launcher == LauncherName.ray else None,
+        )  # fmt: skip
         if tune:
-            _tune(request, options, console)
+            tune_first(request, options, console)
         request.experiment = tuned(request.experiment, runs)
         planned = plan(request)
         if dry_run:
@@ -210,100 +229,7 @@ def train(
 
             print_costs(planned, workers, device, console)
             return
-        _print_results(request, planned, _run(planned, options, console), console)
-
-
-@dataclass
-class RunOptions:
-    """How runs are carried out; none of it changes a number."""
-
-    workers: int | None
-    device: str
-    keep: Any
-    client_store: Any
-    deadline: float | None
-    checkpoint_seconds: float
-    team: Team | None
-
-
-def _run(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
-    """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
-    from ..launch import Stop, execute
-    from ..predict import choose_workers, memory_hint
-    from .progress import TrainingProgress
-
-    def workers(training: Training) -> int:
-        if hint := memory_hint(training):
-            console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
-        return choose_workers(options.workers, training)
-
-    stop = Stop(options.deadline)
-    with TrainingProgress(console) as display:
-        outcome = execute(
-            planned,
-            display,
-            stop,
-            workers=workers,
-            device=options.device,
-            keep=options.keep,
-            client_store=options.client_store,
-            checkpoint_seconds=options.checkpoint_seconds,
-            team=options.team,
-        )
-    again = shlex.join(["selffl", *sys.argv[1:]])
-    if outcome.stopped:
-        reason = "stopped" if stop.signal else "time budget spent"
-        console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", highlight=False, soft_wrap=True)
-        raise typer.Exit(128 + stop.signal if stop.signal else 0)
-    return outcome
-
-
-def _tune(request: Request, options: RunOptions, console: Console) -> None:
-    """Run every trial, then print what was chosen."""
-    from rich.table import Table
-
-    from ..tuning import tune
-
-    def execute(runs: list[PlannedRun]) -> bool:
-        return not _run(runs, replace(options, keep="none"), console).stopped
-
-    content = tune(request, execute)
-    if content is None:
-        return
-    table = Table(title=f"Tuning on validation data, seed {content['seed']}, {content['rounds']} rounds")
-    for column in ("method", "trials", "chosen", content["score"]):
-        table.add_column(column)
-    for label, chosen in content["chosen"].items():
-        scores = [row["score"] for row in content["trials"] if row["label"] == label]
-        best = max((value for value in scores if value is not None), default=None)
-        shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
-        table.add_row(label, str(len(scores)), shown, "diverged" if best is None else f"{best:.4f}")
-    console.print(table)
-
-
-def _print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
-    """The table of this experiment's finished runs, where they are, and what to type next."""
-    from ..config import WARM_START
-    from ..report.terminal import final_table
-    from ..runs import find_runs
-
-    name = request.experiment.name
-    hashes = {run.config.data["hash"] for run in planned}
-    finished = [
-        folder
-        for folder in find_runs(request.runs, name)
-        if folder.result is not None
-        and folder.record["label"] != WARM_START
-        and folder.record["data"]["hash"] in hashes
-    ]
-    console.print(final_table(finished, {run.config.label for run in planned}))
-    where = planned[-1].folder if len(planned) == 1 else request.runs / name
-    console.print(f"runs: {where}", highlight=False, soft_wrap=True)
-    missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
-    extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
-    step = f"train {shlex.quote(name)}" if missing else f"report {shlex.quote(name)}"
-    why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
-    console.print(f"next: [bold]selffl {step}{extra}[/bold]  {why}", highlight=False, soft_wrap=True)
+        print_results(request, planned, carry_out(planned, options, console), console)
 
 
 def _overrides(data: str | None, rounds: int | None, settings: list[str]) -> tuple[dict[str, Any], Path | None]:

@@ -1,0 +1,159 @@
+"""Carry runs out as the options of `selffl train` say, and print what came out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import SelfflError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..engine.team import Team
+    from ..launch import Outcome, Stop
+    from ..plan import PlannedRun, Request
+    from ..training import Training
+
+
+@dataclass
+class RayOptions:
+    """Where Ray is, and what a run gets of it."""
+
+    address: str | None
+    gpus_per_run: float
+
+
+@dataclass
+class RunOptions:
+    """How runs are carried out; none of it changes a number."""
+
+    workers: int | None
+    device: str
+    keep: Any
+    client_store: Any
+    deadline: float | None
+    checkpoint_seconds: float
+    team: Team | None
+    jobs: int | None
+    ray: RayOptions | None
+
+
+def check_launcher(ray: bool, jobs: int | None, workers: int | None, address: str | None, gpus: float) -> None:
+    """Options of one launcher that the other does not have are bad usage."""
+    if not ray and (address is not None or gpus):
+        raise UsageError("--address and --gpus-per-run belong to --launcher ray")
+    if ray and (jobs is not None or workers is not None):
+        raise UsageError(
+            "--launcher ray: Ray decides how many runs go at once, one core each; leave --jobs and --workers"
+        )
+
+
+def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
+    """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
+    from ..launch import Stop
+
+    stop = Stop(options.deadline)
+    outcome = _carry_out(planned, options, stop, console)
+    again = shlex.join(["selffl", *sys.argv[1:]])
+    if outcome.stopped:
+        reason = "stopped" if stop.signal else "time budget spent"
+        console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + stop.signal if stop.signal else 0)
+    if outcome.failed:
+        (run, why), count = outcome.failed[0], len(outcome.failed)
+        others = (
+            f", {count - 1} more: {', '.join(one.folder.name for one, _ in outcome.failed[1:4])}" if count > 1 else ""
+        )
+        raise SelfflError(f"{run.folder.name} failed: {why}{others}; the same command tries again")
+    return outcome
+
+
+def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, console: Console) -> Outcome:
+    from ..jobs import LocalJobs, choose_jobs, run_all
+    from ..launch import execute
+    from ..predict import choose_workers, memory_hint, too_many
+    from .board import RunsBoard
+    from .progress import TrainingProgress
+
+    left = len({run.folder for run in planned if not (run.folder / "result.json").exists()})
+    if options.team and options.jobs:
+        raise UsageError("--jobs: torchrun's ranks carry out one run after another; leave it away")
+    jobs = 1 if options.team else choose_jobs(options.jobs, options.workers, left, options.device)
+
+    def workers(training: Training) -> int:
+        if jobs == 1 and (hint := memory_hint(training)):
+            console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
+        return choose_workers(options.workers, training, jobs)
+
+    settings: dict[str, Any] = {
+        "device": options.device, "keep": options.keep, "client_store": options.client_store,
+        "checkpoint_seconds": options.checkpoint_seconds,
+    }  # fmt: skip
+    if not options.team and (hint := too_many(options.jobs, options.workers, jobs)):
+        console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
+    if options.ray:
+        from ..ray_jobs import RayJobs
+
+        gpus = options.ray.gpus_per_run
+        settings["device"] = "cuda" if gpus else "cpu"
+        with RunsBoard(console, planned) as board:
+            return run_all(planned, RayJobs(options.ray.address, gpus, settings), board, stop)
+    if jobs > 1:
+        with RunsBoard(console, planned) as board:
+            return run_all(planned, LocalJobs(jobs, stop, {**settings, "workers": workers}), board, stop)
+    with TrainingProgress(console) as display:
+        return execute(planned, display, stop, workers=workers, team=options.team, **settings)
+
+
+def tune_first(request: Request, options: RunOptions, console: Console) -> None:
+    """Run every trial, then print what was chosen."""
+    from rich.table import Table
+
+    from ..tuning import tune
+
+    def execute(runs: list[PlannedRun]) -> bool:
+        return not carry_out(runs, replace(options, keep="none"), console).stopped
+
+    content = tune(request, execute)
+    if content is None:
+        return
+    table = Table(title=f"Tuning on validation data, seed {content['seed']}, {content['rounds']} rounds")
+    for column in ("method", "trials", "chosen", content["score"]):
+        table.add_column(column)
+    for label, chosen in content["chosen"].items():
+        scores = [row["score"] for row in content["trials"] if row["label"] == label]
+        best = max((value for value in scores if value is not None), default=None)
+        shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        table.add_row(label, str(len(scores)), shown, "diverged" if best is None else f"{best:.4f}")
+    console.print(table)
+
+
+def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
+    """The table of this experiment's finished runs, where they are, and what to type next."""
+    from ..config import WARM_START
+    from ..report.terminal import final_table
+    from ..runs import find_runs
+
+    name = request.experiment.name
+    hashes = {run.config.data["hash"] for run in planned}
+    finished = [
+        folder
+        for folder in find_runs(request.runs, name)
+        if folder.result is not None
+        and folder.record["label"] != WARM_START
+        and folder.record["data"]["hash"] in hashes
+    ]
+    console.print(final_table(finished, {run.config.label for run in planned}))
+    where = planned[-1].folder if len(planned) == 1 else request.runs / name
+    console.print(f"runs: {where}", highlight=False, soft_wrap=True)
+    missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
+    extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
+    step = f"train {shlex.quote(name)}" if missing else f"report {shlex.quote(name)}"
+    why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
+    console.print(f"next: [bold]selffl {step}{extra}[/bold]  {why}", highlight=False, soft_wrap=True)

@@ -1,0 +1,198 @@
+"""Many runs at once: which may start, and which have ended. Where they run is the business of a launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from .engine.ranks import available_cores, die_with_parent
+from .errors import SelfflError
+from .launch import Outcome, Stop, execute
+from .plan import PlannedRun
+from .runs import CHECKPOINT, RunFolder
+from .runs.checkpoint import Checkpoints
+
+POLL = 0.2  # seconds between looks at the runs
+
+
+@dataclass
+class Ending:
+    """How a run in another process ended."""
+
+    status: Literal["finished", "diverged", "stopped", "failed"]
+    message: str = ""
+
+
+class Launcher(Protocol):
+    """Carries out runs in other processes."""
+
+    def free(self) -> int:
+        """How many more runs could start now."""
+
+    def start(self, run: PlannedRun) -> None: ...
+
+    def ended(self) -> list[tuple[PlannedRun, Ending]]:
+        """What ended since the last call; waits a moment (`POLL`) when nothing did."""
+
+    def stop(self) -> None:
+        """Ask every run to save and end."""
+
+    def close(self) -> None:
+        """End whatever still runs, at once."""
+
+
+class Board(Protocol):
+    """Who is told of progress."""
+
+    def show(self, waiting: Iterable[PlannedRun], running: Iterable[PlannedRun]) -> None: ...
+
+    def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None: ...
+
+
+class Silent:
+    """The display of a run in a process of its own: the launcher's board shows it."""
+
+    def start(self, run: PlannedRun, number: int, total: int) -> None: ...
+
+    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None: ...
+
+    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None: ...
+
+
+def carry_out(run: PlannedRun, stop: Stop, settings: dict[str, Any]) -> Ending:
+    """Train one run in this process; `settings` are those of `launch.execute`."""
+    try:
+        outcome = execute([run], Silent(), stop, **settings)
+        result = RunFolder(run.folder).result or {}
+    except KeyboardInterrupt:
+        return Ending("stopped")
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        known = type(error).__module__.startswith(__package__ or "selffl_cli")
+        return Ending("failed", str(error) if known else f"{type(error).__name__}: {error}")
+    return Ending("stopped") if outcome.stopped else Ending(result["status"], result.get("message", ""))
+
+
+def found(run: PlannedRun) -> Ending | None:
+    """How a run that ended earlier did, None when there is work left; failed when its folder cannot be read."""
+    try:
+        result = RunFolder(run.folder).result
+    except SelfflError as error:
+        return Ending("failed", str(error))
+    return None if result is None else Ending(result["status"], result.get("message", ""))
+
+
+def run_all(runs: list[PlannedRun], launcher: Launcher, board: Board, stop: Stop) -> Outcome:
+    """Carry out every run that is not finished; one that another starts from goes before it, and only once.
+
+    A run that fails or diverges is recorded and the others go on. When `stop` says so, running ones are asked to save
+    and end; a second signal ends them at once.
+    """
+    outcome, waiting, running = Outcome(), {run.folder: run for run in runs}, dict[Path, PlannedRun]()
+    failed: dict[Path, str] = {}
+
+    def end(run: PlannedRun, ending: Ending, skipped: bool = False) -> None:
+        if ending.status == "failed":
+            failed[run.folder] = ending.message
+            outcome.failed.append((run, ending.message))
+        elif ending.status == "stopped":
+            outcome.stopped = True
+        else:
+            Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
+            (outcome.done if ending.status == "finished" else outcome.diverged).append(RunFolder(run.folder))
+        board.end(run, ending, skipped)
+
+    with stop.listening():
+        try:
+            while waiting or running:
+                if stop() and not outcome.stopped:
+                    outcome.stopped = True
+                    waiting.clear()
+                    launcher.stop()
+                for run in list(waiting.values()):
+                    if (before := found(run)) is not None:
+                        end(waiting.pop(run.folder), before, skipped=before.status != "failed")
+                    elif run.needs and run.needs.folder in failed:
+                        why = f"the run it starts from failed ({run.needs.folder.name})"
+                        end(waiting.pop(run.folder), Ending("failed", why))
+                    elif run.needs and (run.needs.folder in waiting or run.needs.folder in running):
+                        continue
+                    elif launcher.free() > 0:
+                        running[run.folder] = waiting.pop(run.folder)
+                        launcher.start(run)
+                board.show(waiting.values(), running.values())
+                for run, ending in launcher.ended():
+                    end(running.pop(run.folder), ending)
+        finally:
+            launcher.close()
+    return outcome
+
+
+class LocalJobs:
+    """Runs in forked processes of this machine, which share the data that the parent has opened."""
+
+    def __init__(self, jobs: int, stop: Stop, settings: dict[str, Any]) -> None:
+        self.jobs, self.stop_, self.settings = jobs, stop, settings
+        self.running: dict[int, tuple[int, PlannedRun]] = {}  # by the pipe on which the ending comes
+
+    def free(self) -> int:
+        return self.jobs - len(self.running)
+
+    def start(self, run: PlannedRun) -> None:
+        reader, writer = os.pipe()
+        parent = os.getpid()
+        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside library threads, which are idle
+            process = os.fork()
+        if process == 0:
+            try:
+                die_with_parent(parent)
+                os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which passes it on
+                os.write(writer, json.dumps(vars(carry_out(run, self.stop_, self.settings))).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        self.running[reader] = (process, run)
+
+    def ended(self) -> list[tuple[PlannedRun, Ending]]:
+        endings = []
+        for reader in select.select(list(self.running), [], [], POLL)[0]:
+            process, run = self.running.pop(reader)
+            with os.fdopen(reader, "rb") as pipe:
+                said = pipe.read()
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            ending = Ending(**json.loads(said)) if said else Ending("failed", f"its process died ({how})")
+            endings.append((run, ending))
+        return endings
+
+    def stop(self) -> None:
+        for process, _ in self.running.values():
+            os.kill(process, signal.SIGINT)
+
+    def close(self) -> None:
+        for process, _ in self.running.values():
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        self.running.clear()
+
+
+def choose_jobs(asked: int | None, workers: int | None, runs: int, device: str) -> int:
+    """Runs at once: as asked, else one a core (one in all on a GPU), each then with one worker.
+
+    Runs beside each other share nothing and wait for nobody, which beats workers that share a round.
+    """
+    if asked is not None:
+        return max(1, min(asked, runs))
+    return max(1, min(available_cores() // (workers or 1), runs)) if device == "cpu" else 1
