@@ -84,7 +84,7 @@ class Scored:
 
     def sums(self, parts: list[str]) -> dict[str, Sums]:
         """Per-client sums of scores and losses: {"global"|"personal": {part: [2, M]}}."""
-        wanted = {name: self._part(name) for name in parts}
+        wanted = {name: self.part(name) for name in parts}
         out: dict[str, Sums] = {}
         theta, rows = self.global_(), self.personal()
         if theta is not None:
@@ -100,13 +100,14 @@ class Scored:
         sums, task = self.sums(parts), self.model.task
         return {
             part: {
-                kind: summary(own[part], units(task, self._part(part)), task)
+                kind: summary(own[part], units(task, self.part(part)), task)
                 for kind, own in sums.items()
             }
             for part in parts
         }
 
-    def _part(self, name: str) -> DevicePart:
+    def part(self, name: str) -> DevicePart:
+        """One part of the data, as the model reads it."""
         return DevicePart(self.shards.part(name), torch.device("cpu"), self.model.dtype)
 
     def predictions(self, parts: list[str]) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class Scored:
         columns: dict[str, list[Any]] = {}
         theta, rows = self.global_(), self.personal()
         for name in parts:
-            part = self._part(name)
+            part = self.part(name)
             for client in range(self.shards.num_clients):
                 x, y = part.client(client)
                 if not len(y):

@@ -48,6 +48,11 @@ COMMANDS = {
         "Score finished runs on any part of the data, client by client.",
         ("selffl eval runs/digits/*", "selffl eval runs/digits/* --part validation"),
     ),
+    "audit": Command(
+        "audit:app",
+        "Attack finished runs: membership, canary users, sensitivity to groups.",
+        ("selffl audit membership runs/digits/*", "selffl audit canary-users runs/privacy/*eps8*"),
+    ),
     "report": Command(
         "report:report",
         "Turn an experiment's runs into tables, curves and judged claims.",

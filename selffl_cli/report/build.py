@@ -15,11 +15,13 @@ from .diagnostics import gains, uncertainty, worst_tenth
 from .extras import EXTRAS, extra
 from .fairness import fairness
 from .page import page
+from .privacy import privacy_picture, privacy_section
 from .sweep import heat_map, sweep
 from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
 from .target import target_section
 
 extra(target_section)
+extra(privacy_section)
 
 PICTURES = (
     "curves-*",
@@ -89,6 +91,7 @@ def _draw(results: Results, both: Summaries, folder: Path, axes: Sequence[X], sa
         heat_map(results, rounds, folder),
         worst_tenth(results, rounds, folder),
         fairness(results, rounds, folder),
+        privacy_picture(results, rounds, folder),
         gains(results, folder),
         uncertainty(results, folder),
     ]

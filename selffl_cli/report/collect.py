@@ -19,6 +19,7 @@ from ..runs import RunFolder, find_runs
 from .choose import choose, refuse_mixed
 from .detection import Detection, detection
 from .fairness import final_points
+from .privacy import audit_points
 from .target import target_points
 
 SHARES = (
@@ -138,6 +139,7 @@ def collect(experiment: Experiment, root: Path) -> Results:
     metric = main_metric(set(points["what"].str.rpartition(".")[2]))
     more = [final_points(points, [run for run in runs if not run.diverged], metric)]
     more.append(target_points(points, experiment.report))
+    more.append(audit_points(points, runs))
     points = pd.concat([points, *(frame for frame in more if len(frame))], ignore_index=True)
     found = None
     if len(settings) == 1:
@@ -238,6 +240,7 @@ def _points(lines: list[dict[str, Any]]) -> pd.DataFrame:
             for model, figures in models.items():
                 rows += [(*at, f"{part}.{model}.{name}", value) for name, value in _numbers(figures)]
         rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("method", {}))]
+        rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("privacy", {}))]
         if line.get("clients"):
             rows.append((*at, "method.steps", float(line["steps"]) / float(line["clients"])))
     return pd.DataFrame(rows, columns=["round", "gradients", "bytes", "seconds", "what", "value"])

@@ -18,6 +18,7 @@ CAPTIONS = {
     "differences": "Paired difference to the first method, at equal rounds; violet is worse, orange better.",
     "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for clients.",
     "clients": "A point is a client of one seed; the black line is the median of clients of similar size.",
+    "privacy": "Utility against attack success, with 95 % intervals over seeds; up and to the left is better.",
     "fairness": "Means over the clients of all seeds, each counting once. Light and heavy: the quarters of "
     "clients with the fewest and the most training samples; groups as the data name them.",
     "worst-tenth": "Mean over the worst tenth of clients, with 95 % intervals over seeds, at equal rounds.",

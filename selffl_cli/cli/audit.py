@@ -1,0 +1,92 @@
+"""`selffl audit NAME RUN…`: what finished runs give away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..scoring import Scored
+
+Runs = Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)]
+Data = Annotated[Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)]
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(add_completion=False, context_settings=CONTEXT, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Attack finished runs: what their models give away of their training data, and of groups.
+
+    Each audit prints a table and keeps its figures in the run folder, where `selffl report` finds them.
+    """
+
+
+@app.command()
+def membership(runs: Runs, data: Data = None) -> None:
+    """Tell training samples from others by their loss, for global and personal models."""
+    from ..audit.membership import membership as attack
+
+    _audit("membership", runs, data, attack, "guessing: auc 0.5, tpr 0.01 and 0.001")
+
+
+@app.command("canary-users")
+def canary_users(runs: Runs) -> None:
+    """Epsilon as canary users show it, beside the accountant's (train with --privacy user:…,canaries=200)."""
+    from ..audit.canary_users import canary_users as attack
+    from ..runs import RunFolder
+
+    note = "mean and std: cosines in units of what chance gives; an estimate, no upper bound"
+    _show("canary-users", [(path, attack(RunFolder.open(path))) for path in runs], note)
+
+
+@app.command()
+def sensitivity(runs: Runs, data: Data = None) -> None:
+    """Accumulated prediction sensitivity: do models look where the client's group shows?"""
+    from ..audit.sensitivity import sensitivity as attack
+
+    _audit("sensitivity", runs, data, attack, "relative above 1: more sensitive where the group shows than elsewhere")
+
+
+def _audit(
+    name: str, runs: list[Path], data: Path | None, attack: Callable[[Scored], dict[str, float]], note: str
+) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import torch
+    from rich.console import Console
+
+    from ..scoring import Scored
+
+    torch.set_num_threads(1)
+    opened = [(path, Scored.open(path, data)) for path in runs]  # all of them, before any is attacked
+    made = []
+    with Console(stderr=True).status("starting") as status:
+        for number, (path, run) in enumerate(opened, 1):
+            status.update(f"{name}: run {number} of {len(runs)} …")
+            made.append((path, attack(run)))
+    _show(name, made, note)
+
+
+def _show(name: str, made: list[tuple[Path, dict[str, float]]], note: str) -> None:
+    """One row a run and model; the figures are kept in the run folders."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..audit import write_audit
+
+    columns = list(dict.fromkeys(key.partition(".")[2] for _, figures in made for key in figures))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=note, caption_justify="left")
+    for head in ("run", "of", *columns):
+        table.add_column(head.replace("_", " "), justify="left" if head in ("run", "of") else "right", overflow="fold")
+    for path, figures in made:
+        write_audit(path, name, figures)
+        for kind in dict.fromkeys(key.partition(".")[0] for key in figures):
+            cells = [figures.get(f"{kind}.{column}") for column in columns]
+            table.add_row(path.name, kind, *("" if cell is None else f"{cell:.4g}" for cell in cells))
+    Console().print(table)
