@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from . import selection
+from . import replay, selection
 from .errors import UsageError, nearest
 from .privacy import options as privacy_options
 from .validation import Strict, validate
@@ -29,7 +29,10 @@ SEEDS = "seeds are different whole numbers from 0 to 2147483647"
 WARM_START = "warm-start"  # the label of the run that makes an experiment's shared start
 
 # keys of [train] that came after the first runs
-YOUNGER = ("new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at")
+YOUNGER = (
+    "new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at", "periods", "memory",
+    "memory_size",
+)  # fmt: skip
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -37,7 +40,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 class TrainConfig(Strict):
     """How long and how hard a method trains: the `[train]` table."""
 
-    rounds: int = Field(100, ge=1, le=1_000_000, description="communication rounds")
+    rounds: int = Field(100, ge=1, le=1_000_000, description="communication rounds (with periods: of each period)")
     participation: float = Field(1.0, gt=0, le=1, description="share C of the clients in a round")
     clients_per_round: int | None = Field(None, ge=1, description="a fixed number of clients a round, instead of C")
     local_epochs: int | None = Field(None, ge=1, le=10_000, description="passes over a client's data a round")
@@ -60,6 +63,14 @@ class TrainConfig(Strict):
     )
 
     privacy: str = Field("", description="user:… or sample:…, with clip, noise or target-epsilon, delta")
+    periods: bool = Field(False, description="train on the data's periods one after another, not on all at once")
+    memory: str = Field("none", description="what clients keep of earlier periods, name:key=value,…")
+    memory_size: int | None = Field(None, ge=1, description="samples each client keeps ('none' and 'all' have no size)")
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: str) -> str:
+        return replay.canonical(value)
 
     @field_validator("sampler")
     @classmethod
@@ -89,6 +100,7 @@ class TrainConfig(Strict):
     def _one_budget(self) -> TrainConfig:
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
+        replay.consistent(self.periods, self.memory, self.memory_size)
         if self.clients_per_round and isinstance(selection.sampler(self.sampler), selection.Poisson):
             raise ValueError("poisson's q sets how many clients a round has; leave clients_per_round out")
         return self
@@ -242,6 +254,8 @@ class RunConfig(Strict):
         content["data"] = self.data["hash"]
         if self.noise is None:
             del content["noise"]
+        if not replay.sized(self.train.memory):
+            content["train"]["memory_size"] = None
         for name in YOUNGER:  # an option that is off leaves the key as it was before there was one
             if content["train"][name] == TrainConfig.model_fields[name].get_default():
                 del content["train"][name]

@@ -104,7 +104,7 @@ class Judge:
         scratch.open(training.tables / "new" if training.tables else None)
         state = State(dict(training.state.server), scratch)
         for client, place in zip(clients, places, strict=True):
-            cohort = training.cohort(np.array([client]), training.config.train.rounds + 1, Collective(), scratch)
+            cohort = training.cohort(np.array([client]), training.rounds + 1, Collective(), scratch)
             trained = method.round(state, cohort)
             rows = method.personal(State(state.server, trained.clients), cohort)
             evaluate_rows(training.model, rows, np.array([place]), {"test": part}, own)

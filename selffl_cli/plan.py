@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from . import methods, models, selection
+from . import methods, models, replay, selection
 from .config import (
     ENGINE_VERSION,
     WARM_START,
@@ -115,6 +115,7 @@ def plan(request: Request) -> list[PlannedRun]:
                 runs.append(warm)
             for label, (method, train, version) in resolved.items():
                 check_sampler(train, shards)
+                replay.check(train, shards, method)
                 runs.append(_planned(request, experiment, shards, seed, setting, label, method, train, version, warm))
     return runs
 
@@ -208,7 +209,8 @@ def _planned(
         model=model,
         train=train,
         method=method,
-        versions={"engine": ENGINE_VERSION, "model": model_version, "method": version},
+        versions={"engine": ENGINE_VERSION, "model": model_version, "method": version}
+        | ({"memory": replay.VERSION} if train.periods else {}),
         noise=noise,
         init=init,
     )

@@ -44,7 +44,7 @@ class Cost:
 
 def predict(training: Training) -> Cost:
     """Time a few steps and forward passes of a middling client, and multiply."""
-    train, data, model = training.config.train, training.parts["train"], training.model
+    train, data, model = training.config.train, training.stream.at(1)[0], training.model
     torch.set_num_threads(1)
     middle = len(training.pool) // 2
     client = int(training.pool[np.argpartition(training.pool_sizes, middle)[middle]])
@@ -62,7 +62,7 @@ def predict(training: Training) -> Cost:
     scores = (time.perf_counter() - begun) / max(len(y), 1)
 
     cohort = train.cohort_size(training.shards.num_clients)
-    steps = float(training.budget.mean()) * cohort
+    steps = float(training.stream.at(1)[1].mean()) * cohort  # of the first period; a memory adds to later ones
     samples = sum(len(part.y) for part in training.scored.values())
     down, up = training.method.traffic(model.size, model.head_size)
     item = model.vector.element_size()
@@ -70,10 +70,10 @@ def predict(training: Training) -> Cost:
     held = sum(part.x.numel() * part.x.element_size() for part in training.parts.values())
     return Cost(
         clients=training.shards.num_clients, cohort=cohort, parameters=model.size,
-        steps=round(steps * train.rounds), bytes_sent=(down + up) * item * cohort * train.rounds,
+        steps=round(steps * training.rounds), bytes_sent=(down + up) * item * cohort * training.rounds,
         memory=held + tables + 3 * cohort * model.size * item,
         step_seconds=step, round_seconds=step * steps, eval_seconds=2 * scores * samples,
-        rounds=train.rounds, evaluations=sum(train.evaluates(round_) for round_ in range(train.rounds + 1)),
+        rounds=training.rounds, evaluations=sum(map(training.stream.evaluates, range(training.rounds + 1))),
     )  # fmt: skip
 
 

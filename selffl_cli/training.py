@@ -35,6 +35,7 @@ from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
 from .privacy.run import PrivateRun
+from .replay.stream import Stream, by_period
 from .runs import CHECKPOINT, ENVIRONMENT, METRICS, PARTICIPATIONS, RunFolder
 from .runs.checkpoint import TABLES, Checkpoints, Saved
 from .runs.environment import describe
@@ -95,6 +96,8 @@ class Training:
         self.model = FlatModel(models.build(config.model, shards, config.seed), self.task, device, dtype)
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
         self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
+        if train.periods and "test" in self.scored:
+            self.scored |= by_period(shards, "test", self.parts["test"])
         sizes = self.parts["train"].sizes
         self.newcomers = selection.new_clients(config.seed, train.new_clients, shards.num_clients)
         everyone = np.arange(shards.num_clients)
@@ -105,8 +108,6 @@ class Training:
         self.sampler = selection.sampler(train.sampler)
         if not len(self.pool):
             raise SelfflError(f"{shards.path}: no client has a training sample; prepare data that has")
-        distinct, which = np.unique(sizes, return_inverse=True)
-        self.budget = np.array([train.budget(int(size)) for size in distinct])[which]
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)
         self.store = ClientStore(shards.num_clients, device)
         self.store.add(PARTICIPATIONS, torch.zeros((), dtype=torch.int64))
@@ -120,7 +121,6 @@ class Training:
         self.private = None
         if train.privacy:
             self.private = PrivateRun(config, self.pool_sizes, self.method.global_(self.state))
-        self.rounds = self.private.budget.rounds if self.private else train.rounds
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
@@ -129,6 +129,8 @@ class Training:
         self.keeps_personal = controls.keep == "personal" or (controls.keep == "auto" and small)
         if self.keeps_personal or (small and scored_by_speaker(shards)):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
+        self.stream = Stream(train, shards, self.parts["train"], self.store, config.seed)
+        self.rounds = self.private.budget.rounds if self.private else self.stream.rounds
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.written = hashlib.sha256()  # of metrics.jsonl
         self.totals, self.done = Totals(), -1  # the last finished round
@@ -138,8 +140,9 @@ class Training:
     ) -> SequentialCohort:
         """These clients with the engine that trains them."""
         train = self.config.train
+        data, budget = self.stream.at(round_)
         cohort = SequentialCohort(
-            self.model, self.parts["train"], store or self.store, collective, clients, self.budget,
+            self.model, data, store or self.store, collective, clients, budget,
             seed=self.config.seed, round_=round_, batch_size=self.batch_size,
             learning_rate=train.learning_rate, truth=self.truth,
         )  # fmt: skip
@@ -148,7 +151,8 @@ class Training:
 
     def selected(self, round_: int, collective: Collective) -> SequentialCohort:
         """The clients of a round, by the run's sampler, with the aggregation that its weighting asks for."""
-        train, sizes = self.config.train, self.pool_sizes
+        train = self.config.train
+        sizes = self.pool_sizes if self.stream.periods == 1 else self.stream.fresh(round_)[self.pool]
         size, unbiased = train.cohort_size(len(self.pool)), train.weighting == "unbiased"
         chosen = selection.choose(self.sampler, self.config.seed, round_, sizes, size, replace=unbiased)
         cohort = self.cohort(self.pool[chosen.positions], round_, collective)
@@ -218,7 +222,7 @@ class Training:
             self.controls.team.equalise(self.state.server, self.store)
             self.done, totals = self.controls.team.tell([self.done, vars(self.totals)])
             self.totals = Totals(**totals)
-        train, master = self.config.train, collective.rank == 0
+        master = collective.rank == 0
         metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
         begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
         line: Line = {}
@@ -226,7 +230,7 @@ class Training:
             for round_ in range(self.done + 1, self.rounds + 1):  # round 0: the start, evaluated
                 line = self._round(round_, collective) if round_ else {"round": 0}
                 lost = line.get("diverged")
-                if train.evaluates(round_) or round_ == self.rounds or lost is not None:
+                if self.stream.evaluates(round_) or round_ == self.rounds or lost is not None:
                     start = time.perf_counter()
                     sums = self.judge.evaluate(round_, collective)
                     line["eval"] = self.judge.summaries(sums)
@@ -305,6 +309,12 @@ class Training:
         cohort.dealt.share_rows(self.store)
         if collective.rank == 0:
             self.touched.append(cohort.everyone.cpu().numpy())
+        memory = None if lost else self.stream.end_of_period(round_, self, collective)
+        if memory:
+            totals.bytes_down += memory["bytes_down"]
+            totals.bytes_up += memory["bytes_up"]
+            if collective.rank == 0:
+                self.touched.append(self.pool)
         line: Line = {
             "round": round_, "clients": cohort.size, "steps": steps, "gradients": totals.gradients,
             "samples": totals.samples, "bytes_up": totals.bytes_up, "bytes_down": totals.bytes_down,
@@ -313,6 +323,8 @@ class Training:
             "per_client": {"client": cohort.everyone.tolist(),
                            **{name: [finite(v) for v in values] for name, values in per_client.items()}},
         }  # fmt: skip
+        if memory:
+            line["memory"] = memory
         theta = self.method.global_(self.state)
         if theta is not None and not lost and not theta.isfinite().all():
             lost = [GLOBAL]  # finite models, but no finite mean of them

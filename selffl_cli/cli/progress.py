@@ -76,7 +76,7 @@ class TrainingProgress:
     def start(self, run: PlannedRun, number: int, total: int) -> None:
         if self.all is None:
             self.all = self.bars.add_task("runs", total=total)
-        self.task = self.bars.add_task(name(run), total=run.config.train.rounds)
+        self.task = self.bars.add_task(name(run), total=total_rounds(run))
         self.seen = {}
 
     def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class TrainingProgress:
             self.bars.figures = figures({**metrics, **self.seen})
             self.bars.update(self.task, completed=metrics["round"])
         else:
-            rounds = f"round {metrics['round']}/{run.config.train.rounds}"
+            rounds = f"round {metrics['round']}/{total_rounds(run)}"
             loss = metrics.get("train_loss")
             shown = f"  loss {loss:.4f}" if loss is not None else ""
             self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", highlight=False, soft_wrap=True)
@@ -102,3 +102,8 @@ class TrainingProgress:
             self.console.print(f"[yellow]{name(run)} diverged: {result['message']}[/yellow]", soft_wrap=True)
         elif not skipped:
             self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", highlight=False, soft_wrap=True)
+
+
+def total_rounds(run: PlannedRun) -> int:
+    train = run.config.train
+    return train.rounds * (run.shards.periods if train.periods else 1)

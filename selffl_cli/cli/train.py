@@ -170,6 +170,26 @@ def train(
             show_default=False,
         ),
     ] = None,
+    periods: Annotated[
+        bool | None,
+        typer.Option(
+            "--periods/--no-periods",
+            help="Train on the data's periods one after another (prepare --periods), --rounds in each.",
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            help="What clients keep of earlier periods: none, all, naive, approx-uniform, balanced, uncoordinated, "
+            "coordinated:iterations=1. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    memory_size: Annotated[
+        int | None, typer.Option("--memory-size", min=1, help="Samples each client keeps.", show_default=False)
+    ] = None,
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
@@ -192,7 +212,8 @@ def train(
 
     check_launcher(launcher == LauncherName.ray, jobs, workers, address, gpus_per_run)
 
-    parts = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
+    parts: dict[str, Any] = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
+    parts |= {"periods": periods, "memory": memory, "memory_size": memory_size}
     overrides, folder = _overrides(data, rounds, set_ or [])
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients

@@ -93,6 +93,15 @@ class DevicePart:
         own.offsets, own.sizes = offsets, sizes
         return own
 
+    def take(self, rows: list[np.ndarray]) -> DevicePart:
+        """A part of these rows of this one, one array of rows a client."""
+        taken = object.__new__(DevicePart)
+        chosen = torch.from_numpy(np.concatenate(rows)).to(self.x.device)
+        taken.x, taken.y = self.x[chosen], self.y[chosen]
+        taken.sizes = np.array([len(own) for own in rows])
+        taken.offsets = np.concatenate([[0], np.cumsum(taken.sizes)])
+        return taken
+
     @staticmethod
     def _place(values: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         if values.is_floating_point():

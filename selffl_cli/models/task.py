@@ -88,7 +88,8 @@ class LanguageModel:
     def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Negative log-likelihood of each text: [B]."""
         targets = x[:, 1 : outputs.shape[1] + 1].long()
-        return F.cross_entropy(outputs.transpose(1, 2), targets, ignore_index=0, reduction="none").sum(1)
+        words = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=0, reduction="none")
+        return words.view(targets.shape).sum(1)
 
 
 Task = type[Classification] | type[Gaussian] | type[LanguageModel]

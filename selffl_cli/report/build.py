@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Experiment
-from . import tuning, wakeword  # noqa: F401 - they add their sections to the page
+from . import replay, tuning, wakeword  # noqa: F401 - they add their sections to the page
 from .claims import Entry, claims_frame, ledger
 from .collect import Results, collect
 from .curves import X, curves

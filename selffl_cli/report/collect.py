@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ SHARES = (
     "worst_group",
     "group_gap",
 )  # shown in per cent when the task is classification
+
+SIZE, UNSIZED = "train.memory_size", ("none", "all")  # memories of periods, and those without a size
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def collect(experiment: Experiment, root: Path) -> Results:
     ]
     labels = sorted({run.label for run in runs}, key=lambda label: _position(list(experiment.methods), label))
     settings = {name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)}
+    runs = for_every_size(runs, settings)
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
     points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
@@ -153,6 +156,22 @@ def collect(experiment: Experiment, root: Path) -> Results:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
             notes.append(f"Diverged, so in no mean: {run.label}, seed {run.seed}{_in(run.setting)}: {why}.")
     return Results(experiment, runs, labels, settings, points, spread, notes + remarks, found)
+
+
+def for_every_size(runs: Sequence[Run], settings: dict[str, dict[str, Any]]) -> list[Run]:
+    """The runs, those of memories without a size once for each swept size: one such run serves a whole sweep."""
+    out = list(runs)
+    for run in runs:
+        train = run.folder.record["train"]
+        if not train.get("periods") or train.get("memory", "none") not in UNSIZED or SIZE not in settings[run.setting]:
+            continue
+        own = {key: value for key, value in settings[run.setting].items() if key != SIZE}
+        for name, values in settings.items():
+            alike = {key: value for key, value in values.items() if key != SIZE} == own
+            taken = any((r.label, r.setting, r.seed) == (run.label, name, run.seed) for r in out)
+            if alike and not taken:
+                out.append(replace(run, setting=name))
+    return out
 
 
 def _detected(points: pd.DataFrame, found: Detection) -> Iterable[pd.DataFrame]:
