@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from problems import class_shards, gaussian_shards, training
 from tiny import comparable
 
+from selffl_cli.engine import ranks
 from selffl_cli.engine.collective import Collective
 from selffl_cli.engine.ranks import run_ranks
 from selffl_cli.errors import SelfflError
@@ -138,6 +140,12 @@ def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
 
     with pytest.raises(SelfflError, match="worker died"):
         run_ranks(2, program)
+
+
+def test_a_worker_that_dies_before_it_connects_is_an_error_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "die_with_parent", lambda parent: os._exit(3))
+    with pytest.raises(SelfflError, match="a worker died"):
+        run_ranks(2, lambda collective: None)
 
 
 def test_a_failing_rank_0_ends_the_others() -> None:

@@ -64,7 +64,7 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
                 _child(rank, world, server.port, parent, program)
             workers.running.add(child)
         with workers.watched():
-            dist.init_process_group("gloo", store=server, rank=0, world_size=world, timeout=TIMEOUT)
+            workers.join(server, world)
             result = program(Collective(0, world))
             dist.barrier()  # nobody closes a connection that another still reads
     except RuntimeError:
@@ -125,6 +125,24 @@ class Workers:
             yield
         finally:
             signal.signal(signal.SIGCHLD, before)
+
+    def join(self, server: dist.TCPStore, world: int) -> None:
+        """Make the group, in a thread: gloo waits for a worker that died before it connected, and hears no signal."""
+        failures: list[BaseException] = []
+
+        def connect() -> None:
+            try:
+                dist.init_process_group("gloo", store=server, rank=0, world_size=world, timeout=TIMEOUT)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=connect, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.1)
+            self.check()
+        for error in failures:
+            raise error
 
     def check(self, patience: float = 0) -> None:
         """SelfflError when a worker has failed; its connections close a moment (`patience`, s) before it is gone."""
