@@ -15,6 +15,7 @@ from .engine.cohort import State
 from .engine.collective import Collective, Dealt
 from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary, units
 from .engine.store import ClientStore
+from .engine.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from .training import Training
@@ -31,6 +32,7 @@ class Judge:
         self.known = training.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
         self.parts = training.scored if self.all else {k: part.of(self.clients) for k, part in training.scored.items()}
         self.units = {name: units(training.task, part) for name, part in self.parts.items()}
+        self.unchanged = Unchanged(len(self.clients), list(self.parts))
 
     def _sample(self, clients: np.ndarray) -> np.ndarray:
         """`eval_clients` of these, the same ones in every evaluation and for every method of a seed, ascending."""
@@ -52,7 +54,7 @@ class Judge:
         dealt = Dealt(self.clients, work, collective)
         for chunk in chunks(dealt):
             clients, rows = self._personal(chunk, round_, keep=last)
-            evaluate_rows(training.model, rows, np.searchsorted(self.clients, clients), parts, own)
+            self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
         if last and training.kept is not None:
             dealt.share_table(training.kept)
             others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
@@ -62,6 +64,19 @@ class Judge:
             dealt.share_table(training.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
+
+    def _score(self, rows: Tensor, places: np.ndarray, theta: Tensor | None, shared: Sums, own: Sums) -> None:
+        """Add the scores of personal models [C, P] to `own`; those that are the global model, byte for byte, have its
+        scores, and those that did not change since the last evaluation the ones they had."""
+        if theta is not None:
+            same = (rows == theta).all(1).cpu().numpy()
+            for name, scores in shared.items():
+                own[name][:, places[same]] = scores[:, places[same]]
+            self.unchanged.forget(places[same])
+            rows, places = rows[torch.as_tensor(~same)], places[~same]
+        new = self.unchanged.fill(rows, places, own)
+        evaluate_rows(self.training.model, rows[torch.as_tensor(new)], places[new], self.parts, own)
+        self.unchanged.keep(places[new], own)
 
     def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
         """These clients in the engine's order, and their personal models [C, P]; `keep` puts them with the kept."""
