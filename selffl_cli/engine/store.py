@@ -149,10 +149,9 @@ class ClientStore:
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""
         ids = clients.cpu()
-        rows = self._table(name).read(ids)
-        missing = self.written[name][ids] == 0
-        if missing.any():
-            rows[missing] = self.initial[name]
+        table, there = self._table(name), self.written[name][ids] != 0
+        rows = self.initial[name].cpu().repeat(len(ids), *[1] * self.initial[name].dim())
+        rows[there] = table.read(ids[there])  # of those alone: reading a page of shared memory commits it
         return rows.to(self.device)
 
     def has(self, name: str, clients: Tensor) -> Tensor:
