@@ -96,9 +96,7 @@ def measure(source: Path, out: Path, options: list[str]) -> None:
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
-    print(
-        f"prepare sent140 {' '.join(options) or '(natural)'}: {seconds:.1f} s, peak {peak:.2f} GiB resident"
-    )
+    print(f"prepare sent140 {' '.join(options) or '(natural)'}: {seconds:.1f} s, peak {peak:.2f} GiB resident")
     print(
         "\n".join(f"  {line}" for line in shown.splitlines() if "│ clients" in line or "│ samples" in line),
         flush=True,
