@@ -118,9 +118,8 @@ def _plain(content: str) -> Iterable[Role]:
         lines = [line.strip() for line in block.strip().splitlines()]
         if lines and NAME.fullmatch(lines[0]):
             speaker = " ".join(lines[0][:-1].split())
-            speech = " ".join(lines[1:])
-            if speech:
-                found.setdefault(speaker, []).append(speech)
-        elif lines and speaker in found:
-            found[speaker][-1] += " " + " ".join(lines)
-    return (Role("", name, speeches) for name, speeches in found.items())
+            found.setdefault(speaker, []).append(" ".join(lines[1:]))
+        elif lines and speaker:  # also when the line NAME: stood alone
+            found[speaker][-1] = f"{found[speaker][-1]} {' '.join(lines)}".strip()
+    spoken = ((name, [text for text in speeches if text]) for name, speeches in found.items())
+    return (Role("", name, speeches) for name, speeches in spoken if speeches)

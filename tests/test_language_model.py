@@ -145,6 +145,7 @@ def test_long_speeches_go_on_in_the_next_sample_and_roles_are_clients(tmp_path: 
 
 def test_real_plays_and_commands(shared_data: Path, tmp_path: Path) -> None:
     roles = shakespeare.read(shared_data / "shakespeare" / "tinyshakespeare.txt.xz")
-    assert len(roles) == 309 and sum(len(role.speeches) for role in roles) > 7000
+    # 309 names stand before 7,222 speeches, 125 of which are empty in this file, as are all those of 10 names
+    assert len(roles) == 298 and sum(len(role.speeches) for role in roles) == 7097
     texts, intents, part = snips.read(shared_data / "snips")
     assert len(texts) == 14_484 and len(set(intents)) == 7 and np.bincount(part).tolist() == [13_084, 700, 700]
