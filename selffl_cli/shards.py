@@ -72,7 +72,7 @@ class Manifest(Strict):
     format_version: int
     name: str
     partition: str
-    task: Literal["classification", "gaussian", "language-model"]
+    task: Literal["classification", "gaussian", "language-model", "tagging"]
     sources: list[Source]
     arguments: dict[str, Any]
     clients: int = Field(ge=1)

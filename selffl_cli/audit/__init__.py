@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..runs.files import write_whole
 
-NAMES = ("membership", "canary-users", "sensitivity")
+NAMES = ("membership", "canary-users", "canary-text", "sensitivity")
 
 
 def write_audit(folder: Path, name: str, figures: Mapping[str, float]) -> None:

@@ -45,6 +45,14 @@ def canary_users(runs: Runs) -> None:
     _show("canary-users", [(path, attack(RunFolder.open(path))) for path in runs], note)
 
 
+@app.command("canary-text")
+def canary_text(runs: Runs, data: Data = None) -> None:
+    """Read a planted command back out of a tagger (ModIvA): prepare snips-tags --canary 50, train model bilstm."""
+    from ..audit.canary_text import canary_text as attack
+
+    _audit("canary-text", runs, data, attack, "guessing: digits 0.1, exact 0.0001, hamming 3.6, rank about 5000")
+
+
 @app.command()
 def sensitivity(runs: Runs, data: Data = None) -> None:
     """Accumulated prediction sensitivity: do models look where the client's group shows?"""

@@ -18,6 +18,7 @@ MODELS = {
     "mlp": ("mlp", 1),
     "location": ("location", 1),
     "lstm": ("lstm", 1),
+    "bilstm": ("bilstm", 1),
     "next-word": ("next_word", 1),
     "cnn": ("cnn", 2),
     "cnn-cifar": ("cnn_cifar", 1),

@@ -92,8 +92,41 @@ class LanguageModel:
         return words.view(targets.shape).sum(1)
 
 
-Task = type[Classification] | type[Gaussian] | type[LanguageModel]
-TASKS: dict[str, Task] = {"classification": Classification, "gaussian": Gaussian, "language-model": LanguageModel}
+class Tagging(PerSample):
+    """A tag for each word: x [B, 2, L] holds words and tags, padded with 0. A sample's loss and score are means over
+    its words; the metric is the mean share of right tags."""
+
+    metric = "accuracy"
+    higher_is_better = True
+    reduction = "mean"
+
+    @staticmethod
+    def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """outputs: logits [B, T, K] of the tags x[:, 1, :T] → [B]; y, the intent, is not looked at."""
+        tags, known = x[:, 1, : outputs.shape[1]].long(), Tagging.known(outputs, x)
+        losses = F.cross_entropy(outputs.transpose(1, 2), tags, reduction="none")
+        return (losses * known).sum(1) / known.sum(1).clamp_min(1)
+
+    @staticmethod
+    def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Share of right tags of each sample: [B]."""
+        known = Tagging.known(outputs, x)
+        right = (outputs.argmax(-1) == x[:, 1, : outputs.shape[1]]) * known
+        return right.sum(1) / known.sum(1).clamp_min(1)
+
+    @staticmethod
+    def known(outputs: Tensor, x: Tensor) -> Tensor:
+        """1 where there is a word, 0 for padding: [B, T]."""
+        return (x[:, 0, : outputs.shape[1]] != 0).to(outputs.dtype)
+
+
+Task = type[Classification] | type[Gaussian] | type[LanguageModel] | type[Tagging]
+TASKS: dict[str, Task] = {
+    "classification": Classification,
+    "gaussian": Gaussian,
+    "language-model": LanguageModel,
+    "tagging": Tagging,
+}
 
 
 def batch_loss(task: Task, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
