@@ -13,6 +13,7 @@ from .build import Report
 from .claims import Entry
 from .collect import Results
 from .tables import Cell, Column, cell, figures, metric_name
+from .terminal import head
 
 _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 
@@ -94,17 +95,17 @@ def _swept(report: Report, what: str, settings: list[str]) -> RichTable:
         for label in results.labels
     ]
     title = f"Test {metric_name(results)}, personal models, equal rounds"
-    heads = ["method", *(setting.replace(", ", "\n") for setting in settings)]
+    heads = ["method", *map(head, settings)]
     return _rich(title, heads, rows)
 
 
 def _rich(title: str, heads: list[str], rows: list[list[Cell]]) -> RichTable:
     made = RichTable(title=title, title_justify="left", collapse_padding=True)
-    for head in heads:
-        if head == "method":
-            made.add_column(head, overflow="fold", min_width=10)
+    for name in heads:
+        if name == "method":
+            made.add_column(name, overflow="fold", min_width=10)
         else:
-            made.add_column(head, justify="right", no_wrap=True)
+            made.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         made.add_row(*map(_markup, row))
     return made

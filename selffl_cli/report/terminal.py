@@ -58,8 +58,8 @@ def _whole(
     table.caption = (
         "→ just run; " if current else ""
     ) + "worst tenth: mean test figure of the worst 10 % of clients"
-    for head in ("seeds", *(column[0] for column in columns)):
-        table.add_column(head, justify="right", no_wrap=True)
+    for name in ("seeds", *(column[0] for column in columns)):
+        table.add_column(name, justify="right", no_wrap=True)
     for label in labels:
         rows = groups[setting, label]
         cells = [_mean(rows, *column[1:], main) for column in columns]
@@ -73,12 +73,18 @@ def _swept(
     """Personal models on test, one column a setting."""
     table = _table(f"Personal models on test: {words(main)}, mean over seeds", current)
     for setting in settings:
-        table.add_column(setting.replace(", ", "\n"), justify="right", no_wrap=True)
+        table.add_column(head(setting), justify="right", no_wrap=True)
     for label in labels:
         rows = [groups.get((setting, label), []) for setting in settings]
         cells = [_mean(group, "test", "personal", main, main) for group in rows]
         table.add_row(_name(label, [row for group in rows for row in group], current), *cells)
     return table
+
+
+def head(setting: str) -> str:
+    """A setting as the head of a narrow column: "partition=dirichlet:alpha=1" on three lines."""
+    lines = setting.replace(", ", "\n").replace(":", ":\n").split("\n")
+    return "\n".join(line.replace("=", "=\n", 1) if len(line) > 16 else line for line in lines)
 
 
 def _table(title: str, current: Collection[str]) -> Table:
