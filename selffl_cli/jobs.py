@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -142,6 +143,8 @@ class LocalJobs:
     """Runs in forked processes of this machine, which share the data that the parent has opened."""
 
     def __init__(self, jobs: int, stop: Stop, settings: dict[str, Any]) -> None:
+        for late in ("tomli_w", "pyarrow.parquet", "pandas"):  # once here, not in every run (0.4 s on the digits)
+            importlib.import_module(late)
         self.jobs, self.stop_, self.settings = jobs, stop, settings
         self.running: dict[int, tuple[int, PlannedRun]] = {}  # by the pipe on which the ending comes
 
