@@ -145,25 +145,33 @@ def _text(source: Path, name: str, data: bytes) -> str:
 
 def _owners(source: Path, text: str) -> dict[str, Owner]:
     """clients.csv with columns file (LABEL/NAME), client, and where there is one group."""
-    rows = csv.DictReader(io.StringIO(text))
-    missing = {"file", "client"} - set(rows.fieldnames or [])
-    if missing:
-        raise SelfflError(
-            f"{source}: {CLIENTS} needs the columns file,client,group; add {' and '.join(sorted(missing))}"
-        )
     owners: dict[str, Owner] = {}
     groups: dict[str, str] = {}
-    for row in rows:
-        name, client, group = ((row.get(column) or "").strip() for column in ("file", "client", "group"))
-        if not name or not client:
-            raise SelfflError(f"{source}: {CLIENTS}, line {rows.line_num}: no file or no client; fill it in")
-        if groups.setdefault(client, group) != group:
+    rows = csv.DictReader(io.StringIO(text))
+    try:
+        missing = {"file", "client"} - set(rows.fieldnames or [])
+        if missing:
             raise SelfflError(
-                f"{source}: {CLIENTS}, line {rows.line_num}: client {client} is in groups "
-                f"{groups[client]} and {group}; give it one"
+                f"{source}: {CLIENTS} needs the columns file,client,group; add {' and '.join(sorted(missing))}"
             )
-        owners[key(name)] = Owner(client, group)
+        for row in rows:
+            _add_owner(f"{source}: {CLIENTS}, line {rows.line_num}", row, owners, groups)
+    except csv.Error as error:
+        raise SelfflError(f"{source}: {CLIENTS}, line {rows.line_num}: {error}; write it as plain CSV") from None
     return owners
+
+
+def _add_owner(
+    where: str, row: Mapping[str, str | None], owners: dict[str, Owner], groups: dict[str, str]
+) -> None:
+    name, client, group = ((row.get(column) or "").strip() for column in ("file", "client", "group"))
+    if not name or not client:
+        raise SelfflError(f"{where}: no file or no client; fill it in")
+    if groups.setdefault(client, group) != group:
+        raise SelfflError(
+            f"{where}: client {client} is in groups {groups[client]} and {group}; give it one"
+        )
+    owners[key(name)] = Owner(client, group)
 
 
 def hash_part(speaker: str, shares: tuple[float, float, float] = OFFICIAL) -> int:

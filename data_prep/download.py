@@ -153,7 +153,7 @@ def _download(url: str, part: Path, progress: Progress | None, patience: Patienc
                 why = _answer(error)
             except httpx.TimeoutException:
                 why = f"the server sent nothing for {patience.timeout:g} s"
-            except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL, _Compressed) as error:
                 raise _failed(url, str(error)) from None
             except (httpx.TransportError, _Short) as error:
                 why = str(error) or type(error).__name__
@@ -167,6 +167,10 @@ def _download(url: str, part: Path, progress: Progress | None, patience: Patienc
 
 def _answer(error: httpx.HTTPStatusError) -> str:
     return f"the server answered {error.response.status_code} {error.response.reason_phrase}"
+
+
+class _Compressed(Exception):
+    """What would be written is not the file."""
 
 
 class _Short(Exception):
@@ -200,6 +204,8 @@ def _attempt(client: httpx.Client, url: str, part: Path, progress: Progress | No
             _discard(part)
             raise _Short("the file on the server has changed")
         response.raise_for_status()
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Compressed("the server sends the file compressed though it was asked not to")
         resumed = _resumed(response, have, length)
         if have and response.status_code == 206 and not resumed:
             _discard(part)

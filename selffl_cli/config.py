@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from . import replay, selection
 from .errors import UsageError, nearest
 from .privacy import options as privacy_options
+from .toml import read_toml
 from .validation import Strict, validate
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
@@ -285,7 +285,7 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
             raise UsageError(f"unknown experiment '{name}'{nearest(name, experiment_names())}, or give a .toml file")
         path = experiments_folder() / f"{name}.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import models
@@ -40,7 +40,7 @@ class Scored:
         if folder.result is None:
             raise SelfflError(f"{path}: this run is not finished; run its `selffl train` again to resume it")
         record = folder.record["data"]
-        place = data or Path(record["path"])
+        place = data or Path(str(record.get("path", "")))
         if not place.is_dir():
             raise SelfflError(f"{path}: its data {place} is gone; prepare it again, or point to it with --data FOLDER")
         folder.check(MODELS)
@@ -71,15 +71,21 @@ class Scored:
         if not self._stored("personal"):
             return None
         with safe_open(self.folder.path / MODELS, framework="pt") as file:
-            if json.loads(file.metadata()["layout"]) != {k: list(v) for k, v in self.model.layout.items()}:
-                raise SelfflError(f"{self.folder.path / MODELS}: its parameters are not this model's; train again")
-            return file.get_tensor("personal")
+            try:
+                layout = json.loads(file.metadata()["layout"])
+            except (KeyError, TypeError, ValueError, RecursionError):
+                layout = None
+            rows = file.get_tensor("personal")
+        shape = (self.shards.num_clients, self.model.size)
+        if layout != {k: list(v) for k, v in self.model.layout.items()} or tuple(rows.shape) != shape:
+            raise SelfflError(f"{self.folder.path / MODELS}: its parameters are not this model's; train again")
+        return rows.to(self.model.dtype)
 
     def _stored(self, prefix: str) -> bool:
         try:
             with safe_open(self.folder.path / MODELS, framework="pt") as file:
                 return any(name.startswith(prefix) for name in file.keys())  # noqa: SIM118 - not a dict
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise SelfflError(f"{self.folder.path / MODELS}: cannot be read ({error}); train the run again") from None
 
     def sums(self, parts: list[str]) -> dict[str, Sums]:

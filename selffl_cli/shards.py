@@ -23,11 +23,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
 
+from . import structure
 from .errors import SelfflError
 from .seal import seal, unseal
 from .validation import Strict
@@ -41,7 +42,7 @@ PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must n
 PARTS = ("train", "validation", "test")
 LEFTOVER_SECONDS = 3600  # a temporary folder untouched for this long belongs to a process that was killed
 HASHED = 100_000  # clients whose values are JSON at once
-AGAIN = "prepare it again with --force"
+AGAIN = structure.AGAIN
 
 
 class Source(Strict):
@@ -62,7 +63,7 @@ class Samples(Strict):
 class Input(Strict):
     """One sample's `x`: its shape without the sample dimension, and its type as numpy names it."""
 
-    shape: list[int]
+    shape: list[Annotated[int, Field(ge=0, lt=2**31)]]
     dtype: str
 
 
@@ -70,7 +71,7 @@ class Manifest(Strict):
     """Everything about a shard folder but the samples."""
 
     format_version: int
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)  # names run folders
     partition: str
     task: Literal["classification", "gaussian", "language-model", "tagging"]
     sources: list[Source]
@@ -328,6 +329,8 @@ class Shards:
                 raise SelfflError(f"{path / name}: is missing; {AGAIN}")
             if verify and sha256(path / name) != digest:
                 raise SelfflError(f"{path / name}: is damaged (not what the manifest says); {AGAIN}")
+        for part in PARTS:
+            structure.check_header(path / f"{part}.safetensors", manifest, part)
         return cls(path, manifest)
 
     @property
@@ -346,9 +349,7 @@ class Shards:
     @cached_property
     def clients(self) -> pyarrow.Table:
         """clients.parquet: a row a client, in order of the client index."""
-        from pyarrow import parquet
-
-        return parquet.read_table(self.path / "clients.parquet")
+        return structure.read_clients(self.path / "clients.parquet", self.manifest)
 
     def part(self, name: str) -> Part:
         """`train`, `validation` or `test`."""
@@ -357,6 +358,7 @@ class Shards:
         if name not in self._parts:
             arrays = _map_tensors(self.path / f"{name}.safetensors")
             offsets = arrays.pop("offsets").numpy().copy()
+            structure.check_part(self.path / f"{name}.safetensors", self.manifest, arrays, offsets, self.shared)
             self._parts[name] = Part(arrays, offsets)
         return self._parts[name]
 
@@ -364,7 +366,9 @@ class Shards:
     def shared(self) -> dict[str, Tensor]:
         """Arrays that belong to no client, memory-mapped; empty when there are none."""
         name = "shared.safetensors"
-        return _map_tensors(self.path / name) if name in self.manifest.files else {}
+        arrays = _map_tensors(self.path / name) if name in self.manifest.files else {}
+        structure.check_shared(self.path / name, self.manifest, arrays)
+        return arrays
 
 
 def _map_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import UsageError, nearest
+from .toml import read_toml
 from .validation import Config, Strict, validate
 
 
 def parse_value(text: str) -> Any:
     """A TOML value (`3`, `0.5`, `true`, `[1, 2]`, `"text"`); anything else is the string itself."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        return read_toml(f"v = {text}")["v"]
     except (ValueError, RecursionError):  # not TOML, or a number or a nesting too long to read
         return text.strip()
 

@@ -14,6 +14,7 @@ from .errors import SelfflError, UsageError
 from .metrics.names import ACCURACY, main_metric
 from .runs import RunFolder
 from .runs.files import write_whole
+from .runs.structure import Number, Open, check
 from .seal import seal, unseal
 from .validation import validate
 
@@ -22,6 +23,23 @@ if TYPE_CHECKING:  # plan imports torch, which a report does without
 
 FILE = "tuning.json"  # in runs/EXPERIMENT/
 FOLDER = "tuning"  # the trials' run folders, below it
+
+
+class Trial(Open):
+    label: str
+    options: dict[str, Any]
+    run: str
+    score: Number
+
+
+class Record(Open):
+    """tuning.json"""
+
+    seed: int
+    rounds: int
+    score: str
+    chosen: dict[str, dict[str, Any]]
+    trials: list[Trial]
 
 
 def with_options(experiment: Experiment, label: str, options: dict[str, Any]) -> Experiment:
@@ -95,11 +113,11 @@ def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]
 def read(path: Path) -> dict[str, Any]:
     """A tuning record, or {} where there is none."""
     try:
-        return unseal(json.loads(path.read_text(encoding="utf-8")))
+        return check(Record, unseal(json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise SelfflError(f"{path}: damaged; delete it and tune again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SelfflError(f"{path}: damaged ({error}); delete it and tune again") from None
 
 
 def tuned(experiment: Experiment, runs: Path) -> Experiment:

@@ -16,6 +16,7 @@ from selffl_cli.engine.collective import BLOCKS, Collective, Dealt, deal
 from selffl_cli.engine.evaluation import BATCH, evaluate_global, evaluate_rows, summary
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.store import ClientStore
+from selffl_cli.errors import SelfflError
 from selffl_cli.models.mlp import MLP
 from selffl_cli.models.softmax import Softmax
 from selffl_cli.models.task import TASKS, Classification, Gaussian
@@ -219,7 +220,7 @@ def test_flat_model_round_trip() -> None:
     assert mask.sum() == 8 and torch.equal(
         torch.cat([p.reshape(-1) for p in model.named(vector).values()])[mask], vector[-8:]
     )
-    with pytest.raises(ValueError, match="has shape"):
+    with pytest.raises(SelfflError, match="has shape"):
         model.flatten({**model.named(vector), "output.bias": torch.zeros(3)})
 
 

@@ -104,7 +104,8 @@ def test_init_from_a_run_and_from_a_file(inside: Path, tmp_path: Path) -> None:
     first = []
     for start in (source, tmp_path / "start.safetensors"):
         runs = f"from-{start.name[:4]}"
-        assert main([*arguments(runs), "--init", str(start), "--rounds", "1"]) == 0
+        short = ["--rounds", "1", "--set", "train.eval_every=1"]
+        assert main([*arguments(runs), "--init", str(start), *short]) == 0
         first.append(RunFolder(only_run(inside / runs)).metrics()[0]["eval"])
     assert first[0] == first[1]
     assert first[0]["test"]["global"] == RunFolder(source).metrics()[-1]["eval"]["test"]["global"]
@@ -117,7 +118,8 @@ def test_a_warm_start_is_trained_once_and_shared(inside: Path) -> None:
         .replace("[methods.actperfl]", "[warm_start]\nrounds = 2\n[methods.actperfl]")
     )
     (inside / "warm.toml").write_text(text.replace('name = "tiny"', 'name = "warm"'))
-    words = ["train", "warm.toml", "--data", "./blobs", "--rounds", "2", "--runs", "warm"]
+    short = ["--rounds", "2", "--set", "train.eval_every=1"]
+    words = ["train", "warm.toml", "--data", "./blobs", "--runs", "warm", *short]
     assert main(words) == 0
     runs = {run.record["label"]: run for run in find_runs(inside / "warm", "warm")}
     assert set(runs) == {"warm-start", "actperfl", "fedavg"}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import SelfflError
 from ..models.task import Task, batch_loss
 from ..shards import Part
 
@@ -66,11 +67,14 @@ class FlatModel:
         }
 
     def flatten(self, named: dict[str, Tensor]) -> Tensor:
-        """The inverse of `named`; KeyError or ValueError where names or shapes differ."""
+        """The inverse of `named`; SelfflError where names or shapes differ: it is another model's."""
         pieces = []
         for name, shape in self.layout.items():
-            if tuple(named[name].shape) != shape:
-                raise ValueError(f"{name} has shape {tuple(named[name].shape)}, not {shape}")
+            found = tuple(named[name].shape) if name in named else "none"
+            if found != shape:
+                raise SelfflError(
+                    f"parameter {name} of this model has shape {shape}, the saved one {found}; give a run of this model"
+                )
             pieces.append(named[name].reshape(-1))
         return torch.cat(pieces).to(self.device, self.dtype)
 

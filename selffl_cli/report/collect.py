@@ -139,7 +139,9 @@ def collect(experiment: Experiment, root: Path) -> Results:
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
     points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
-    metric = main_metric(set(points["what"].str.rpartition(".")[2]))
+    if points.empty:
+        raise SelfflError(f"the runs of '{experiment.name}' in {root} recorded no figure; train them again")
+    metric = main_metric({what.rpartition(".")[2] for what in points["what"]})
     more = [final_points(points, [run for run in runs if not run.diverged], metric)]
     more.append(target_points(points, experiment.report))
     more.append(audit_points(points, runs))

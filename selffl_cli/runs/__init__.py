@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import SelfflError
 from ..seal import seal, unseal
 from ..shards import sha256
+from ..toml import read_toml
 from .files import write_whole
+from .structure import Environment, Line, Record, Result, check, check_clients
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,8 +53,8 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """The resolved configuration."""
         try:
-            return tomllib.loads(self.read(RECORD).decode())
-        except (OSError, ValueError) as error:
+            return check(Record, read_toml(self.read(RECORD).decode()))
+        except (OSError, ValueError, RecursionError) as error:
             raise self._unreadable(RECORD, error) from None
 
     @property
@@ -62,7 +63,8 @@ class RunFolder:
         if self._result is None:
             try:
                 content = json.loads((self.path / RESULT).read_bytes())
-                self._result = unseal(content, required="files" in content)  # results older than seals have neither
+                content = unseal(content, required="files" in content)  # results older than seals have neither
+                self._result = check(Result, content)
             except FileNotFoundError:
                 return None
             except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -74,8 +76,8 @@ class RunFolder:
         if not self.has(ENVIRONMENT):
             return {}
         try:
-            return json.loads(self.read(ENVIRONMENT))
-        except (OSError, ValueError) as error:
+            return check(Environment, json.loads(self.read(ENVIRONMENT)))
+        except (OSError, ValueError, RecursionError) as error:
             raise self._unreadable(ENVIRONMENT, error) from None
 
     def _unreadable(self, name: str, error: Exception) -> SelfflError:
@@ -119,8 +121,8 @@ class RunFolder:
         if not self.has(METRICS):
             return []
         try:
-            return [json.loads(line) for line in self.read(METRICS).split(b"\n")[:-1]]
-        except ValueError as error:
+            return [check(Line, json.loads(line)) for line in self.read(METRICS).split(b"\n")[:-1]]
+        except (OSError, ValueError, RecursionError) as error:
             raise SelfflError(f"{self.path / METRICS}: a line is damaged ({error}); {self._again}") from None
 
     def table(self, name: str) -> pyarrow.Table:
@@ -135,7 +137,10 @@ class RunFolder:
     @property
     def clients(self) -> pyarrow.Table:
         """Final figures of every client."""
-        return self.table(CLIENTS)
+        try:
+            return check_clients(self.table(CLIENTS))
+        except ValueError as error:  # ArrowInvalid is one
+            raise self._unreadable(CLIENTS, error) from None
 
     def write_record(self, content: dict[str, Any]) -> None:
         """Write run.toml; a resumed run's is written anew, since it may have been damaged meanwhile."""

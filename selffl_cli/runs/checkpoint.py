@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..engine.cohort import State
@@ -26,6 +28,7 @@ from .files import write_whole
 from .rowlog import RowLog
 
 KEPT = 2
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)  # when reading one
 TABLES = "tables"  # the folder of a store on disk
 
 
@@ -78,8 +81,9 @@ class Checkpoints:
         manifests = self._manifests()
         named = {path.name for path in manifests[:KEPT]}
         for path in manifests[:KEPT]:
-            content = json.loads(path.read_text())
-            named |= {piece["file"] for piece in [content["server"], *content["rows"]]}
+            with suppress(*BROKEN):  # one that is damaged names nothing; `load` passes it over
+                content = json.loads(path.read_text())
+                named |= {piece["file"] for piece in [content["server"], *content["rows"]]}
         for path in self.folder.glob("*"):
             if path.name not in named and not path.is_dir():
                 path.unlink()
@@ -92,16 +96,18 @@ class Checkpoints:
             try:
                 manifest = unseal(json.loads(path.read_text()), required=True)
                 saved = Saved(**{key: manifest[key] for key in Saved.__annotations__})
-                server = self.folder / manifest["server"]["file"]
+                server = self.folder / Path(manifest["server"]["file"]).name
                 whole = self._covers(saved) and manifest["record"] == str(store.record)
                 whole = whole and sha256(server) == manifest["server"]["sha256"]
                 log.load(manifest["rows"])
-            except (OSError, ValueError, KeyError, TypeError):
+                tensors = load_file(server) if whole else {}
+                whole = whole and all(v.shape == state.server.get(k, v).shape for k, v in tensors.items())
+            except BROKEN:
                 whole = False
             if not whole:
                 path.unlink(missing_ok=True)
                 continue
-            for name, value in load_file(server).items():
+            for name, value in tensors.items():
                 state.server[name] = value.to(store.device)
             for records in log.replay():
                 store.unpack(records)

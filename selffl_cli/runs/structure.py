@@ -1,0 +1,114 @@
+"""The shape of what run folders hold: a checksum says that a file is as it was written, not by whom.
+
+Each check returns its content as it was given, or raises a ValueError that names the first key that does not fit.
+Keys that are not named here pass: records of an older and of a younger selffl differ in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)] | None  # None stands for what was not finite
+Figures = dict[str, dict[str, dict[str, Number]]]  # part (or "new"), model, figure
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Data(Open):
+    name: str
+    hash: str
+    arguments: dict[str, Any] = {}
+
+
+class Named(Open):
+    name: str
+
+
+class Record(Open):
+    """run.toml"""
+
+    experiment: str
+    label: str
+    seed: int
+    setting: dict[str, Any] = {}
+    data: Data
+    model: Named
+    train: dict[str, Any]
+    method: Named
+    init: str = ""
+
+
+class Result(Open):
+    """result.json"""
+
+    status: Literal["finished", "diverged"]
+    round: Count
+    final: Figures = {}
+    seconds: Number = None
+    files: dict[str, str] = {}
+    message: str = ""
+
+
+class Environment(Open):
+    """environment.json"""
+
+    started: str = ""
+    command: list[str] = []
+
+
+class Line(Open):
+    """A line of metrics.jsonl"""
+
+    round: Count
+    clients: Count = 0
+    steps: Number = 0.0
+    gradients: Number = 0.0
+    bytes_up: Number = 0.0
+    bytes_down: Number = 0.0
+    time: dict[str, Number] = {}
+    eval: Figures = {}
+    method: dict[str, Number] = {}
+    per_client: dict[str, list[Number]] = {}
+
+
+def check(kind: type[Open], content: Any) -> dict[str, Any]:
+    """`content`, when it has the keys and types of `kind`."""
+    if not isinstance(content, Mapping):
+        raise ValueError("it is no table of keys and values")
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("constrained"))
+        raise ValueError(f"{key}: {first['msg'].lower()}") from None
+    return dict(content)
+
+
+def check_clients(table: pyarrow.Table) -> pyarrow.Table:
+    """clients.parquet: a row a client, numbers in every column but the names."""
+    import pyarrow as pa
+
+    table.validate(full=True)
+    for field in table.schema:
+        wanted = pa.types.is_string if field.name in ("name", "group") else _number
+        if not wanted(field.type):
+            raise ValueError(f"column '{field.name}' is of type {field.type}")
+    for name in ("client", "name", "group", "n_test"):
+        if table.column_names.count(name) != 1 or table[name].null_count:
+            raise ValueError(f"it has no whole column '{name}'")
+    return table
+
+
+def _number(kind: pyarrow.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
