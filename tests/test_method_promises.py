@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from problems import CHOSEN, mlp
 
 from selffl_cli.methods import METHODS, method_class
+from selffl_cli.runs import METRICS
 from selffl_cli.runs.checkpoint import Checkpoints, Saved
 
 GRADIENTS = {  # of one round in budgets B; personalising is not part of it
@@ -65,9 +67,12 @@ def test_state_survives_a_checkpoint(name: str, tmp_path: Path) -> None:
         for round_, chosen in enumerate(CHOSEN * 2, start=1):
             state, _ = problem.round(method, state, round_, chosen)
             if stop and round_ == 3:
-                Checkpoints(tmp_path / name).save(state, Saved(3, 0, {}))
+                saved, folder = Saved(3, 0, {}, sha256().hexdigest()), tmp_path / name / "checkpoint"
+                folder.parent.mkdir()
+                (folder.parent / METRICS).touch()
+                Checkpoints(folder).save(state, np.arange(state.clients.num_clients), saved)
                 method, state = problem.method(name, **options)
-                assert Checkpoints(tmp_path / name).load(state) == Saved(3, 0, {})
+                assert Checkpoints(folder).load(state) == saved
         theta = method.global_(state)
         results.append((theta, problem.personal(method, state, 8)))
     (theta, personal), (resumed_theta, resumed) = results

@@ -161,7 +161,7 @@ def test_a_run_stops_before_the_round_that_exceeds_its_target(tmp_path: Path) ->
     result = done.run()
     assert 1 <= result["round"] < 6 and result["privacy"]["epsilon"] <= 2.5
     assert f"before round {result['round'] + 1}" in result["privacy"]["stopped"]
-    assert done.budget is not None and done.private.budget.spent(result["round"] + 1)["epsilon"] > 2.5
+    assert done.private is not None and done.private.budget.spent(result["round"] + 1)["epsilon"] > 2.5
     with pytest.raises(UsageError, match="first round already exceeds"):
         run(tmp_path, shards, privacy="user:noise=0.5,target-epsilon=0.1", name="x", **POISSON)
 

@@ -13,6 +13,7 @@ from ..metrics.names import words
 from .collect import Results, short_text
 from .compare import Summary, higher_is_better
 from .style import PAGE, figure, hide_unused, legend_above, looks, save
+from .terminal import head
 
 UNCERTAINTY = (
     ("method.s0", "estimated $s_0$"),
@@ -167,7 +168,7 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
     if not np.isfinite(grid).any():
         return None
     higher = bool(higher_is_better(results, columns[0][1]))
-    limit = float(np.nanmax(np.abs(grid))) or 1.0
+    limit = float(np.nanquantile(np.abs(grid), 0.9)) or 1.0  # one broken method must not leave the others grey
     with figure(1, 1, max(3.5, 1.6 + 0.75 * len(columns)), 1.3 + 0.28 * len(others)) as (fig, axes):
         ax = axes[0, 0]
         ax.grid(visible=False)
@@ -184,10 +185,10 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
                 color="white" if abs(value) > 0.65 * limit else "black",
             )
         ax.set_yticks(range(len(others)), others)
-        titles = [title.replace(", ", "\n") for _, _, title in columns]
+        titles = [head(title) for _, _, title in columns]
         ax.set_xticks(range(len(columns)), titles)
         unit = "points" if results.metric == "accuracy" else words(results.metric)
         ax.set_title(f"difference to {reference} ({unit})\n* 95 % interval excludes 0")
-        bar = fig.colorbar(image, ax=ax, ticks=[-limit, 0, limit], shrink=0.9)
+        bar = fig.colorbar(image, ax=ax, ticks=[-limit, 0, limit], shrink=0.9, extend="both")
         bar.ax.set_yticklabels(["worse", "equal", "better"])
         return save(fig, out, "differences")
