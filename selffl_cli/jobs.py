@@ -19,10 +19,14 @@ from .engine.ranks import available_cores, die_with_parent
 from .errors import SelfflError
 from .launch import Outcome, Stop, execute
 from .plan import PlannedRun
+from .predict import free_memory
 from .runs import CHECKPOINT, RunFolder
 from .runs.checkpoint import Checkpoints
 
 POLL = 0.2  # seconds between looks at the runs
+# What a run beside others is taken to need when nobody says how many: it must never be too little.
+BASE_MEMORY = 2**30  # bytes: the process, a cohort and its activations
+DATA_COPIES = 3  # the shards' pages, their tensors, and as much again
 
 
 @dataclass
@@ -191,11 +195,15 @@ class LocalJobs:
         self.running.clear()
 
 
-def choose_jobs(asked: int | None, workers: int | None, runs: int, device: str) -> int:
-    """Runs at once: as asked, else one a core (one in all on a GPU), each then with one worker.
+def choose_jobs(asked: int | None, workers: int | None, runs: list[PlannedRun], device: str) -> int:
+    """Runs at once: as asked, else one a core (one in all on a GPU) as far as memory goes, each then with one worker.
 
     Runs beside each other share nothing and wait for nobody, which beats workers that share a round.
     """
-    if asked is not None:
-        return max(1, min(asked, runs))
-    return max(1, min(available_cores() // (workers or 1), runs)) if device == "cpu" else 1
+    if asked is not None or not runs:
+        return max(1, min(asked or 1, len(runs)))
+    if device != "cpu":
+        return 1
+    data = {run.shards.path: sum(file.stat().st_size for file in run.shards.path.iterdir()) for run in runs}
+    fitting = free_memory() / (BASE_MEMORY + DATA_COPIES * max(data.values()))
+    return int(max(1, min(available_cores() // (workers or 1), len(runs), fitting)))

@@ -182,11 +182,16 @@ def test_a_run_that_fails_is_one_line_and_exit_code_1(
     assert len(list((place / "blocked/tiny").glob(f"*/{RESULT}"))) == 7
 
 
-def test_how_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selffl_cli.jobs.available_cores", lambda: 8)
-    assert choose_jobs(None, None, 15, "cpu") == 8 and choose_jobs(None, None, 3, "cpu") == 3
-    assert choose_jobs(None, 4, 15, "cpu") == 2 and choose_jobs(None, None, 15, "cuda") == 1
-    assert choose_jobs(12, 1, 15, "cpu") == 12 and choose_jobs(2, None, 1, "cpu") == 1
+def test_how_many_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = planned(place, "none")
+    monkeypatch.setattr("selffl_cli.jobs.available_cores", lambda: 6)
+    monkeypatch.setattr("selffl_cli.jobs.free_memory", lambda: 100 * 2**30)
+    assert choose_jobs(None, None, runs, "cpu") == 6 and choose_jobs(None, None, runs[:3], "cpu") == 3
+    assert choose_jobs(None, 3, runs, "cpu") == 2 and choose_jobs(None, None, runs, "cuda") == 1
+    assert choose_jobs(8, 1, runs, "cpu") == 8 and choose_jobs(2, None, runs[:1], "cpu") == 1
+    assert choose_jobs(None, None, [], "cpu") == 1
+    monkeypatch.setattr("selffl_cli.jobs.free_memory", lambda: 2.5 * 2**30)
+    assert choose_jobs(None, None, runs, "cpu") == 2
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
     from .board import RunsBoard
     from .progress import TrainingProgress
 
-    left = len({run.folder for run in planned if not (run.folder / "result.json").exists()})
+    left = list({run.folder: run for run in planned if not (run.folder / "result.json").exists()}.values())
     if options.team and options.jobs:
         raise UsageError("--jobs: torchrun's ranks carry out one run after another; leave it away")
     jobs = 1 if options.team else choose_jobs(options.jobs, options.workers, left, options.device)
