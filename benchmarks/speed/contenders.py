@@ -90,7 +90,7 @@ def prepare_ours(folder: Path, workload: Workload) -> None:
         else [name for name, p in job.model().named_parameters() if p.requires_grad]
     )
     (folder / "names.json").write_text(json.dumps(names))
-    with np.load(folder / "start.npz") as start:
+    with np.load(folder / "start.npz", allow_pickle=False) as start:
         save_file({name: torch.from_numpy(start[str(i)]) for i, name in enumerate(names)}, folder / "start.safetensors")
 
 
@@ -100,5 +100,5 @@ def final_model(contender: Contender, folder: Path, out: Path) -> list[torch.Ten
         (path,) = out.glob("speed/*/models.safetensors")
         found = load_file(path)
         return [found[f"global/{name}"] for name in json.loads((folder / "names.json").read_text())]
-    with np.load(out) as values:
+    with np.load(out, allow_pickle=False) as values:
         return [torch.from_numpy(values[str(i)]) for i in range(len(values.files))]

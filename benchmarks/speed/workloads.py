@@ -106,7 +106,7 @@ class Job:
     def __init__(self, folder: Path, rounds: int, out: Path) -> None:
         self.folder, self.rounds, self.out = folder, rounds, out
         self.workload = Workload(**json.loads((folder / "workload.json").read_text()))
-        with np.load(folder / "data.npz") as data:
+        with np.load(folder / "data.npz", allow_pickle=False) as data:
             self.arrays = {name: data[name] for name in data.files}
         self.sizes = np.diff(self.arrays["train_offsets"])
 
@@ -139,7 +139,7 @@ class Job:
         return [p for p in model.parameters() if p.requires_grad]
 
     def load(self, model: nn.Module, path: Path) -> None:
-        with np.load(path) as values, torch.no_grad():
+        with np.load(path, allow_pickle=False) as values, torch.no_grad():
             for number, parameter in enumerate(self.trained(model)):
                 parameter.copy_(torch.from_numpy(values[str(number)]))
 

@@ -95,17 +95,22 @@ def check(kind: type[Open], content: Any) -> dict[str, Any]:
 
 def check_clients(table: pyarrow.Table) -> pyarrow.Table:
     """clients.parquet: a row a client, numbers in every column but the names."""
-    import pyarrow as pa
 
     table.validate(full=True)
     for field in table.schema:
-        wanted = pa.types.is_string if field.name in ("name", "group") else _number
+        wanted = _words if field.name in ("name", "group") else _number
         if not wanted(field.type):
             raise ValueError(f"column '{field.name}' is of type {field.type}")
     for name in ("client", "name", "group", "n_test"):
         if table.column_names.count(name) != 1 or table[name].null_count:
             raise ValueError(f"it has no whole column '{name}'")
     return table
+
+
+def _words(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _number(kind: pyarrow.DataType) -> bool:
