@@ -76,6 +76,7 @@ def test_audits_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0.3 < plain["membership.personal.auc"] <= 1 and "membership.global.tpr_at_01" in plain
     assert private["canary-users.global.mean"] > 0.4 and private["canary-users.global.epsilon"] > 0
     assert private["canary-users.global.accounted"] > 100
+    assert 0 <= private["canary-users.global.epsilon_low"] < private["canary-users.global.epsilon"]
     capsys.readouterr()
     assert main(["audit", "canary-users", str(runs / "plain")]) == 1
     assert "canaries=200" in capsys.readouterr().err

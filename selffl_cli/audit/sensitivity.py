@@ -26,6 +26,9 @@ MOST = 4000  # test samples looked at, evenly from all
 def group_model(run: Scored) -> tuple[Any, float, float]:
     """Logistic regression from training inputs to the client's group; its test accuracy, and the most frequent
     group's share."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     names = np.array(run.shards.clients["group"].to_pylist())
@@ -41,7 +44,9 @@ def group_model(run: Scored) -> tuple[Any, float, float]:
         both.append((inputs(run, part.x).numpy()[keep], np.repeat(names, part.sizes)[keep]))
     (x, y), (test_x, test_y) = both
     rows = np.random.default_rng(0).permutation(len(x))[:20_000]
-    fitted = LogisticRegression(max_iter=200).fit(x[rows], y[rows])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its accuracy is reported, which is what counts
+        fitted = LogisticRegression(max_iter=200).fit(x[rows], y[rows])
     return fitted, float(fitted.score(test_x, test_y)), float(max((test_y == name).mean() for name in set(test_y)))
 
 

@@ -43,7 +43,7 @@ def privacy_section(results: Results, folder: Path) -> str:
             audited |= not audits.empty
             cells = [f"{setting} {label}".strip(), *_promise(said)]
             for name in ("membership.global.auc", "membership.personal.auc", "membership.personal.tpr_at_1",
-                         "canary-users.global.epsilon"):  # fmt: skip
+                         "canary-users.global.epsilon", "canary-users.global.epsilon_low"):  # fmt: skip
                 cells.append(f"{audits[name]:.3g}" if name in audits and pd.notna(audits[name]) else "–")
             lines.append("| " + " | ".join(cells) + " |")
     if not lines:
@@ -58,11 +58,11 @@ def privacy_section(results: Results, folder: Path) -> str:
     if audited:
         text += (
             " Membership: loss threshold, 0.5 is guessing (true positives at 1 % false positives: 0.01). Canary "
-            "epsilon: what canary users show of it, an estimate and no bound."
+            "epsilon: what canary users show of it, an estimate and no bound; a few hundred canaries make sure of less."
         )
     head = (
         "| method | unit | noise | epsilon (delta) | membership AUC, global | personal | personal: true positives at "
-        "1 % | canary epsilon |\n|---|---|---:|---:|---:|---:|---:|---:|"
+        "1 % | canary epsilon | made sure of |\n|---|---|---:|---:|---:|---:|---:|---:|---:|"
     )
     return "\n\n".join(["### Privacy", text, "\n".join([head, *lines])])
 
