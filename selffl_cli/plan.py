@@ -154,6 +154,8 @@ def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:
     options = {key: value for key, value in experiment.data.items() if key not in ("name", "source")}
     options.setdefault("seed", seed)
     source = request.source or experiment.data.get("source")
+    if "listen" in options:  # it writes outside the data folder, which an experiment must not
+        raise UsageError(f"{experiment.name}: [data] listen is for the command line: selffl prepare … --listen DIR")
     return find_or_prepare(experiment.data["name"], options, request.data_folder, source)
 
 

@@ -24,7 +24,7 @@ from selffl_cli.config import (
     train_config,
 )
 from selffl_cli.errors import UsageError, nearest
-from selffl_cli.plan import PlannedRun, Request, plan, resolve_method
+from selffl_cli.plan import PlannedRun, Request, data_folder, plan, resolve_method
 from selffl_cli.spec import format_spec, parse_spec, parse_value
 from selffl_cli.validation import validate
 
@@ -335,3 +335,12 @@ def test_the_hash_is_the_same_tomorrow() -> None:
 def test_rounds_that_are_evaluated(every: int, rounds: list[int]) -> None:
     train = TrainConfig(rounds=3, eval_every=every)
     assert [round_ for round_ in range(4) if train.evaluates(round_)] == rounds
+
+
+def test_an_experiment_writes_nothing_outside_the_data_folder(tmp_path: Path) -> None:
+    content = {"name": "x", "data": {"name": "speech-commands", "listen": str(tmp_path / "out")},
+               "model": {"name": "cnn11"}, "methods": {"fedavg": {}}}  # fmt: skip
+    experiment = validate(Experiment, content, "x")
+    with pytest.raises(UsageError, match="listen is for the command line"):
+        data_folder(experiment, 0, Request(experiment, data_folder=tmp_path / "data"))
+    assert not list(tmp_path.iterdir())
