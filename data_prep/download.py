@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from selffl_cli.cache import default_cache
 from selffl_cli.errors import SelfflError, UsageError
 
 Progress = Callable[[int, int | None], None]  # bytes at hand, bytes in all where the server says so
@@ -34,13 +35,6 @@ class Patience:
     backoff: float = 1.0  # seconds before the second attempt, then doubled, 30 at most
     timeout: float = 30.0  # seconds without a byte
     total: int = 200  # attempts in all
-
-
-def default_cache() -> Path:
-    """Where downloads are kept: $SELFFL_CACHE, else the user's cache folder."""
-    if folder := os.environ.get("SELFFL_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selffl"
 
 
 def fetch(

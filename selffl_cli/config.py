@@ -31,7 +31,7 @@ WARM_START = "warm-start"  # the label of the run that makes an experiment's sha
 # keys of [train] that came after the first runs
 YOUNGER = (
     "new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at", "periods", "memory",
-    "memory_size",
+    "memory_size", "precision",
 )  # fmt: skip
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -57,6 +57,9 @@ class TrainConfig(Strict):
     )
     new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
     dtype: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32", description="of training's matrix products: tf32 (GPU) and bf16 are faster and less exact"
+    )
     sampler: str = Field("uniform", description="who takes part in a round, name:key=value,…")
     weighting: Literal["samples", "equal", "unbiased"] | None = Field(
         None, description="of the methods that average; None = each method's own"
@@ -98,6 +101,8 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:
+        if self.dtype == "float64" and self.precision != "float32":
+            raise ValueError(f"precision = '{self.precision}' is for dtype float32; leave one of the two out")
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
         replay.consistent(self.periods, self.memory, self.memory_size)

@@ -24,7 +24,9 @@ def follow(team: Team) -> None:
         if "config" not in job:
             team.agree({f"data {job['data']}": _open(job["data"], opened)})
             continue
-        controls = Controls(team.collective.world, team.device, job["keep"], job["client_store"], team=team)
+        controls = Controls(
+            team.collective.world, team.device, job["engine"], job["keep"], job["client_store"], team=team
+        )
         training = Training(RunConfig(**job["config"]), opened[job["data"]], Path(job["folder"]), None, controls)
         rows = training.checkpoints.folder / TABLES / f"rank-{team.collective.rank}"
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -147,8 +148,9 @@ class LocalJobs:
     """Runs in forked processes of this machine, which share the data that the parent has opened."""
 
     def __init__(self, jobs: int, stop: Stop, settings: dict[str, Any]) -> None:
-        for late in ("tomli_w", "pyarrow.parquet", "pandas"):  # once here, not in every run (0.4 s on the digits)
-            importlib.import_module(late)
+        for late in ("pyarrow.parquet", "pandas"):  # once here, not in every run (0.4 s on the digits)
+            with suppress(ImportError):  # pyarrow looks for pandas, and does without
+                importlib.import_module(late)
         self.jobs, self.stop_, self.settings = jobs, stop, settings
         self.running: dict[int, tuple[int, PlannedRun]] = {}  # by the pipe on which the ending comes
 

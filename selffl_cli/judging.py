@@ -14,6 +14,9 @@ from .engine.batches import sample_clients
 from .engine.cohort import State
 from .engine.collective import Collective, Dealt
 from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary, units
+from .engine.flat import DevicePart
+from .engine.stacked import LEAST
+from .engine.stacked_evaluation import evaluate_stacked
 from .engine.store import ClientStore
 from .engine.unchanged import Unchanged
 
@@ -51,15 +54,17 @@ class Judge:
             sums["global"] = evaluate_global(training.model, theta, parts, collective)
         work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
         own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
-        dealt = Dealt(self.clients, work, collective)
-        for chunk in chunks(dealt):
+        stacked = training.stacked is not None
+        least = LEAST if stacked else 1
+        dealt = Dealt(self.clients, work, collective, least)
+        for chunk in chunks(dealt, in_blocks=stacked):
             clients, rows = self._personal(chunk, round_, keep=last)
             self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
         if last and training.kept is not None:
             dealt.share_table(training.kept)
             others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
-            dealt = Dealt(others, np.ones(len(others)), collective)
-            for chunk in chunks(dealt):
+            dealt = Dealt(others, np.ones(len(others)), collective, least)
+            for chunk in chunks(dealt, in_blocks=stacked):
                 self._personal(chunk, round_, keep=True)
             dealt.share_table(training.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
@@ -75,7 +80,7 @@ class Judge:
             self.unchanged.forget(places[same])
             rows, places = rows[torch.as_tensor(~same)], places[~same]
         new = self.unchanged.fill(rows, places, own)
-        evaluate_rows(self.training.model, rows[torch.as_tensor(new)], places[new], self.parts, own)
+        self._add_scores(rows[torch.as_tensor(new)], places[new], self.parts, own)
         self.unchanged.keep(places[new], own)
 
     def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
@@ -86,6 +91,15 @@ class Judge:
         if keep and self.training.kept is not None:
             self.training.kept[cohort.clients.cpu()] = rows.cpu()
         return cohort.clients.cpu().numpy(), rows
+
+    def _add_scores(self, rows: Tensor, clients: np.ndarray, parts: dict[str, DevicePart], sums: Sums) -> None:
+        """Add the scores of `clients`' own models, rows [C, P], to `sums`; stacked on a GPU alone: on the CPU a
+        model's scores must not depend, in any bit, on which others changed and are scored beside it."""
+        training = self.training
+        if training.stacked is None or not rows.is_cuda:
+            evaluate_rows(training.model, rows, clients, parts, sums)
+        else:
+            evaluate_stacked(training.stacked.model, rows, clients, parts, sums)
 
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
         """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
@@ -122,7 +136,7 @@ class Judge:
             cohort = training.cohort(np.array([client]), training.rounds + 1, Collective(), scratch)
             trained = method.round(state, cohort)
             rows = method.personal(State(state.server, trained.clients), cohort)
-            evaluate_rows(training.model, rows, np.array([place]), {"test": part}, own)
+            self._add_scores(rows, np.array([place]), {"test": part}, own)
         scratch.close()
         figures["personal"] = self._summary(own["test"], times, places)
         return figures

@@ -11,6 +11,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
+from .engine.choice import Engine
 from .engine.team import Team
 from .plan import PlannedRun
 from .runs import CHECKPOINT, RunFolder
@@ -72,6 +73,7 @@ def execute(
     *,
     workers: Callable[[Training], int],
     device: str,
+    engine: Engine = "auto",
     keep: Keep,
     client_store: Place = "memory",
     checkpoint_seconds: float,
@@ -90,8 +92,10 @@ def execute(
                     outcome.stopped = True
                     break
                 controls = Controls(
-                    1, device, keep, client_store, checkpoint_seconds, stop, partial(display.line, run), team
-                )
+                    device=device, engine=engine, keep=keep, client_store=client_store,
+                    checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=partial(display.line, run),
+                    team=team,
+                )  # fmt: skip
                 training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
                 controls.workers = team.collective.world if team else workers(training)
                 try:

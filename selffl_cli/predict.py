@@ -72,7 +72,7 @@ def predict(training: Training) -> Cost:
         clients=training.shards.num_clients, cohort=cohort, parameters=model.size,
         steps=round(steps * training.rounds), bytes_sent=(down + up) * item * cohort * training.rounds,
         memory=held + tables + 3 * cohort * model.size * item,
-        step_seconds=step, round_seconds=step * steps, eval_seconds=2 * scores * samples,
+        step_seconds=step, round_seconds=step * steps / training.engine.ratio, eval_seconds=2 * scores * samples,
         rounds=training.rounds, evaluations=sum(map(training.stream.evaluates, range(training.rounds + 1))),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +23,18 @@ from . import models, selection
 from .config import WARM_START, RunConfig
 from .engine.aggregation import Unbiased
 from .engine.allocator import keep_freed_memory
-from .engine.cohort import Truth
+from .engine.choice import Choice, Engine, choose, resumed_engine
+from .engine.cohort import Cohort, Truth
 from .engine.collective import Collective
 from .engine.evaluation import Sums
 from .engine.flat import DevicePart, FlatModel
+from .engine.gpu import set_precision
 from .engine.ranks import run_ranks
 from .engine.sequential import SequentialCohort
+from .engine.stacked import StackedCohort, stacked_engine
 from .engine.store import ClientStore, disk_full, shared_zeros
 from .engine.team import Team
-from .errors import SelfflError
+from .errors import SelfflError, UsageError
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
@@ -58,10 +62,11 @@ class Stopped(Exception):
 
 @dataclass
 class Controls:
-    """What a person may change without changing a number."""
+    """What a person may change without changing a number (device and engine: but for the order of sums)."""
 
     workers: int = 1
     device: str = "cpu"
+    engine: Engine = "auto"
     keep: Keep = "auto"
     client_store: Place = "memory"
     checkpoint_seconds: float = 30.0
@@ -93,7 +98,9 @@ class Training:
         device, dtype = torch.device(controls.device), getattr(torch, train.dtype)
         self.config, self.shards, self.folder, self.controls = config, shards, RunFolder(folder), controls
         self.task = TASKS[shards.manifest.task]
-        self.model = FlatModel(models.build(config.model, shards, config.seed), self.task, device, dtype)
+        set_precision(train.precision, device)
+        module = models.build(config.model, shards, config.seed)
+        self.model = FlatModel(module, self.task, device, dtype, bf16=train.precision == "bf16")
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
         self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
         if train.periods and "test" in self.scored:
@@ -121,6 +128,10 @@ class Training:
         self.private = None
         if train.privacy:
             self.private = PrivateRun(config, self.pool_sizes, self.method.global_(self.state))
+        self.engine = self._choose_engine(device.type)
+        self.stacked = None
+        if self.engine.name == "stacked":
+            self.stacked = stacked_engine(self.model, self.parts["train"], self.batch_size)
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
@@ -135,13 +146,24 @@ class Training:
         self.written = hashlib.sha256()  # of metrics.jsonl
         self.totals, self.done = Totals(), -1  # the last finished round
 
+    def _choose_engine(self, device: str) -> Choice:
+        """As asked; a run that goes on from a checkpoint keeps its engine unless told otherwise."""
+        asked, alone = self.controls.engine, self.private is not None and not self.private.of_users
+        if alone and asked == "stacked":
+            raise UsageError("--engine stacked: gradients private by sample are taken one client after another")
+        if asked == "auto" and (self.folder.path / CHECKPOINT).is_dir():
+            asked = resumed_engine(self.folder.environment, device)
+        name = self.config.model["name"]
+        return choose("sequential" if alone else asked, name, self.model.size, device)
+
     def cohort(
         self, clients: np.ndarray, round_: int, collective: Collective, store: ClientStore | None = None
-    ) -> SequentialCohort:
+    ) -> Cohort:
         """These clients with the engine that trains them."""
         train = self.config.train
+        make = SequentialCohort if self.stacked is None else partial(StackedCohort, self.stacked)
         data, budget = self.stream.at(round_)
-        cohort = SequentialCohort(
+        cohort: Cohort = make(
             self.model, data, store or self.store, collective, clients, budget,
             seed=self.config.seed, round_=round_, batch_size=self.batch_size,
             learning_rate=train.learning_rate, truth=self.truth,
@@ -149,7 +171,7 @@ class Training:
         cohort.private = self.private.gradient(round_, self.batch_size) if self.private else None
         return cohort
 
-    def selected(self, round_: int, collective: Collective) -> SequentialCohort:
+    def selected(self, round_: int, collective: Collective) -> Cohort:
         """The clients of a round, by the run's sampler, with the aggregation that its weighting asks for."""
         train = self.config.train
         sizes = self.pool_sizes if self.stream.periods == 1 else self.stream.fresh(round_)[self.pool]
@@ -203,7 +225,7 @@ class Training:
             file.truncate(saved.metrics_bytes if saved else 0)
             file.seek(0)
             self.written = hashlib.sha256(file.read())
-        self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers))
+        self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers, self.engine.name))
 
     def _lead(self, team: Team) -> dict[str, Any] | None:
         """Send the run to the other ranks that torchrun started, and take part in it."""
@@ -211,6 +233,7 @@ class Training:
         team.tell({
             "config": self.config.model_dump(mode="json"), "data": str(self.shards.path),
             "folder": str(self.folder.path), "keep": controls.keep, "client_store": controls.client_store,
+            "engine": self.engine.name,
         })  # fmt: skip
         return team.run(self.take_part)
 

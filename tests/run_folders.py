@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-import tomli_w
 
 from selffl_cli.config import Experiment
 from selffl_cli.report.build import Report, build
+from selffl_cli.toml_writer import toml_text
 
 EVALS = ("test", "train")
 
@@ -75,7 +75,7 @@ def write_run(
         "method": {"name": label, "steps": "calibrated"},
         "versions": {"engine": 1, "model": 1, "method": 1},
     }
-    (folder / "run.toml").write_text(tomli_w.dumps(record))
+    (folder / "run.toml").write_text(toml_text(record))
     environment = {
         "selffl": "0.1.0",
         "commit": "0123456789abcdef",

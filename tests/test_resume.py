@@ -42,7 +42,10 @@ def train(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking git for the commit takes longer than these runs."""
-    monkeypatch.setattr("selffl_cli.training.describe", lambda device, workers: {"workers": workers})
+    def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
+        return {"device": device, "workers": workers, "engine": engine}
+
+    monkeypatch.setattr("selffl_cli.training.describe", describe)
 
 
 @pytest.fixture(scope="module")

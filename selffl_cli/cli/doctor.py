@@ -44,6 +44,9 @@ def doctor(
     speed: Annotated[
         bool, typer.Option("--speed/--no-speed", help="Time one client step (a second).")
     ] = True,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time both engines on every model instead (a minute or two).")
+    ] = False,
 ) -> None:
     """Say what this machine offers, and what is wrong with it.
 
@@ -51,6 +54,13 @@ def doctor(
     client step. The exit code is 1 when something must be mended before
     training, else 0; notes do not count.
     """
+    if measure:
+        from rich.console import Console
+
+        from .measure import measure_engines
+
+        measure_engines(Console(highlight=False))
+        return
     findings = Findings()
     findings.rows.append(("selffl", f"{__version__} in {Path(__file__).parents[1]}"))
     findings.rows.append(("python", f"{platform.python_version()} at {sys.executable}"))

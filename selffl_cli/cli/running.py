@@ -35,6 +35,7 @@ class RunOptions:
 
     workers: int | None
     device: str
+    engine: Any
     keep: Any
     client_store: Any
     deadline: float | None
@@ -92,8 +93,8 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
         return choose_workers(options.workers, training, jobs)
 
     settings: dict[str, Any] = {
-        "device": options.device, "keep": options.keep, "client_store": options.client_store,
-        "checkpoint_seconds": options.checkpoint_seconds,
+        "device": options.device, "engine": options.engine, "keep": options.keep,
+        "client_store": options.client_store, "checkpoint_seconds": options.checkpoint_seconds,
     }  # fmt: skip
     if not options.team and (hint := too_many(options.jobs, options.workers, jobs)):
         console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)

@@ -37,6 +37,22 @@ class KeepModels(StrEnum):
     none = "none"
 
 
+class Engine(StrEnum):
+    """How the clients of a round are computed."""
+
+    auto = "auto"
+    sequential = "sequential"
+    stacked = "stacked"
+
+
+class Precision(StrEnum):
+    """Of the matrix products of training."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
 def train(
     experiment: Annotated[
         str, typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT")
@@ -105,6 +121,15 @@ def train(
     ] = None,
     gpus_per_run: Annotated[float, typer.Option("--gpus-per-run", min=0, help="Ray: GPUs, or a share of one.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Clients one after another, or stacked; auto goes by what was measured.")
+    ] = Engine.auto,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "--precision", help="Of training's products; tf32 (GPU) and bf16 make another run.", show_default=False
+        ),
+    ] = None,
     keep_models: Annotated[
         KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")
     ] = KeepModels.auto,
@@ -218,6 +243,8 @@ def train(
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients
     overrides |= {f"train.{key}": value for key, value in parts.items() if value is not None}
+    if precision is not None:
+        overrides["train.precision"] = precision.value
     with joined(device, workers) as team:
         request = Request(
             load_experiment(experiment, overrides),
@@ -238,7 +265,7 @@ def train(
                 follow(team)
                 return
         options = RunOptions(
-            workers, device, keep_models.value, client_store.value, deadline, checkpoint_seconds, team,
+            workers, device, engine.value, keep_models.value, client_store.value, deadline, checkpoint_seconds, team,
             jobs, RayOptions(address, gpus_per_run) if launcher == LauncherName.ray else None,
         )  # fmt: skip
         if tune:

@@ -73,6 +73,8 @@ class Truth:
 class Cohort(ABC):
     """The clients of one round (or of one evaluation chunk) that this rank was dealt."""
 
+    least = 1  # clients that a block of the cohort should have (see `Dealt`)
+
     def __init__(
         self,
         model: FlatModel,
@@ -89,7 +91,7 @@ class Cohort(ABC):
         truth: Truth | None = None,
     ) -> None:
         self.model, self.data, self.store = model, data, store
-        self.dealt = Dealt(clients, budget[clients].astype(np.float64), collective)
+        self.dealt = Dealt(clients, budget[clients].astype(np.float64), collective, self.least)
         own = self.dealt.clients[self.dealt.local]
         device, dtype = model.device, model.dtype
         self.round, self.learning_rate = round_, learning_rate
@@ -145,9 +147,15 @@ class Cohort(ABC):
         """Local steps that are taken: none by a client without training samples, which has nothing to descend [C]."""
         return torch.where(self.samples > 0, wanted, 0)
 
-    def sgd(self, params: Tensor, grad: Grad) -> Tensor:
+    @property
+    def sgd(self) -> Step:
         """The ready-made step: w - eta grad F(w)."""
-        return params - self.learning_rate * grad(params)
+        eta = self.learning_rate  # all that the step holds, so that rounds whose steps are alike can be seen to be
+
+        def step(params: Tensor, grad: Grad) -> Tensor:
+            return params - eta * grad(params)
+
+        return step
 
     def sum(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
         """Weighted sum over the clients of all ranks; values [C, …], weights [C]."""

@@ -70,11 +70,12 @@ class Dealt:
 
     clients: [C] ids in block order, the same on every rank; owner: [C] the rank that trains each of them; local: this
     rank's positions in them, ascending.
+    `least`: clients that a block should have, where there are enough of them.
     """
 
-    def __init__(self, clients: np.ndarray, work: np.ndarray, collective: Collective) -> None:
+    def __init__(self, clients: np.ndarray, work: np.ndarray, collective: Collective, least: int = 1) -> None:
         self.collective = collective
-        self.num_blocks = max(1, min(BLOCKS, len(clients)))
+        self.num_blocks = max(1, min(BLOCKS, len(clients) // least))
         block = deal(work, self.num_blocks)
         order = np.argsort(block, kind="stable")
         self.clients, self.block = clients[order], block[order]

@@ -65,11 +65,13 @@ def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
     return np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairwise(offsets)]).T
 
 
-def chunks(dealt: Dealt) -> Iterator[np.ndarray]:
-    """This rank's clients, CHUNK at a time, as ids."""
-    own = dealt.clients[dealt.local]
-    for begin in range(0, len(own), CHUNK):
-        yield own[begin : begin + CHUNK]
+def chunks(dealt: Dealt, in_blocks: bool = False) -> Iterator[np.ndarray]:
+    """This rank's clients, CHUNK at a time, as ids; `in_blocks`: none beside those of another block."""
+    own, block = dealt.clients[dealt.local], dealt.block[dealt.local]
+    ends = np.flatnonzero(np.diff(block)) + 1 if in_blocks else np.zeros(0, np.int64)
+    for piece in np.split(own, ends):
+        for begin in range(0, len(piece), CHUNK):
+            yield piece[begin : begin + CHUNK]
 
 
 def evaluate_rows(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,8 +17,12 @@ from ..shards import Part
 class FlatModel:
     """`nn.Module` whose parameters are views of `self.vector` [P]; frozen tensors (buffers) exist once."""
 
-    def __init__(self, module: nn.Module, task: Task, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, module: nn.Module, task: Task, device: torch.device, dtype: torch.dtype, bf16: bool = False
+    ) -> None:
+        """With `bf16` the matrix products of training are taken in bfloat16; parameters and all else in `dtype`."""
         self.module, self.task, self.dtype, self.device = module.to(device, dtype), task, dtype, device
+        self.bf16 = bf16
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.layout = {name: tuple(p.shape) for name, p in named}
         self.parameters = [p for _, p in named]
@@ -37,7 +44,11 @@ class FlatModel:
         return int(self.head_mask().sum())
 
     def head_mask(self) -> Tensor:
-        """True where a parameter belongs to the head that the module names: bool [P]."""
+        """True where a parameter belongs to the head that the module names: bool [P], one and the same tensor."""
+        return self._head
+
+    @cached_property
+    def _head(self) -> Tensor:
         head = set(getattr(self.module, "head", ()))
         parts = [torch.full(shape, name in head).reshape(-1) for name, shape in self.layout.items()]
         return torch.cat(parts).to(self.device)
@@ -48,9 +59,17 @@ class FlatModel:
             return torch.zeros_like(vector), torch.zeros((), dtype=self.dtype, device=self.device)
         self.vector.copy_(vector)
         with torch.enable_grad():
-            loss = batch_loss(self.task, self.module(x), x, y)
+            with self.products():
+                outputs = self.module(x)
+            loss = batch_loss(self.task, outputs.to(self.dtype), x, y)
             grads = torch.autograd.grad(loss, self.parameters)
         return torch.cat([g.reshape(-1) for g in grads]), loss.detach()
+
+    def products(self) -> AbstractContextManager[object]:
+        """The precision of a training step's matrix products."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def outputs(self, vector: Tensor, x: Tensor) -> Tensor:
         """Outputs at `vector` without a graph."""
@@ -120,3 +139,7 @@ class DevicePart:
             return x, y
         chosen = torch.from_numpy(indices).to(x.device)
         return x[chosen], y[chosen]
+
+    def samples(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """x and y of these rows of the whole part [n], gathered on the device."""
+        return self.x[rows], self.y[rows]

@@ -30,8 +30,10 @@ class FedAvgFT(Federated[Options]):
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
+        eta = cohort.learning_rate
+
         def tune(w: Tensor, grad: Grad) -> Tensor:
-            return w - cohort.learning_rate * grad(w, "fine-tune")
+            return w - eta * grad(w, "fine-tune")
 
         start = cohort.spread(state.server["theta"])
         return cohort.local(tune, start, step_count(self.options.steps, cohort)).end

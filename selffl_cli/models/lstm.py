@@ -33,6 +33,7 @@ class StackedLSTM(nn.Module):
     """
 
     head = ("output.weight", "output.bias")
+    trim = True  # looks at the longest text, so on a GPU the host waits; the stacked engine switches it off there
     embedding: Tensor
 
     def __init__(
@@ -54,7 +55,8 @@ class StackedLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.read == "last-token":
             last = ((x != 0).sum(dim=1) - 1).clamp_min(0)
-            x = x[:, : int(last.max()) + 1]
+            if self.trim:
+                x = x[:, : int(last.max()) + 1]
             states, _ = self.lstm(nn.functional.embedding(x, self.embedding))
             state = states[torch.arange(len(x), device=x.device), last]
         else:

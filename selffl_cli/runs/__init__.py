@@ -17,6 +17,7 @@ from ..errors import SelfflError
 from ..seal import seal, unseal
 from ..shards import sha256
 from ..toml import read_toml
+from ..toml_writer import toml_text
 from .files import write_whole
 from .structure import Environment, Line, Record, Result, check, check_clients
 
@@ -144,9 +145,7 @@ class RunFolder:
 
     def write_record(self, content: dict[str, Any]) -> None:
         """Write run.toml; a resumed run's is written anew, since it may have been damaged meanwhile."""
-        import tomli_w
-
-        write_whole(self.path / RECORD, tomli_w.dumps(content))
+        write_whole(self.path / RECORD, toml_text(content))
 
     def write_result(self, content: dict[str, Any]) -> dict[str, Any]:
         """Write result.json, sealed, with the checksum of every other file, and return it; last of all files."""

@@ -41,7 +41,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(device: str, workers: int) -> dict[str, Any]:
+def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
     """The record written to environment.json when a run starts or resumes."""
     import numpy
     import torch
@@ -57,7 +57,8 @@ def describe(device: str, workers: int) -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": processor(),
         "cores": os.cpu_count(),
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(device),
+        "engine": engine,
         "workers": workers,
         "threads": 1,
         "command": ["selffl", *sys.argv[1:]],

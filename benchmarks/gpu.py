@@ -1,0 +1,320 @@
+"""Everything that is claimed of a GPU, measured by one command on a machine that has one.
+
+    python benchmarks/gpu.py                     # on CUDA; writes results/gpu/README.md and figures.json
+    python benchmarks/gpu.py --tweets FOLDER     # with the shards of `selffl prepare sent140`
+    python benchmarks/gpu.py --device cpu --quick --out /tmp/gpu   # the same program, small: does it run?
+
+First that both engines agree on this device, for every model and every method; then the two workloads, a round of the
+sequential engine and one of the stacked engine in turns; the forms of LSTM cell and convolution, with and without
+captured steps; what TF32 and bfloat16 do to time and accuracy; and a part of the tweets figure with the sum from it.
+Needs what training needs: no package for audio, pictures or downloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean, median, pstdev
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selffl_cli.config import load_experiment
+from selffl_cli.engine.collective import Collective
+from selffl_cli.engine.evaluation import sample_scores
+from selffl_cli.engine.flat import DevicePart, FlatModel
+from selffl_cli.engine.gpu import set_precision
+from selffl_cli.engine.lanes import Runner
+from selffl_cli.engine.measure import CASES, Bench
+from selffl_cli.engine.sequential import SequentialCohort
+from selffl_cli.engine.stacked import Stacked, StackedCohort, stacked_engine
+from selffl_cli.engine.stacked_layers import StackedConv2d
+from selffl_cli.engine.stacked_lstm import StackedLSTMLayers, fused_cell, plain_cell
+from selffl_cli.engine.store import ClientStore
+from selffl_cli.methods import METHODS, build, resolve
+from selffl_cli.models.cnn import CNN
+from selffl_cli.models.lstm import StackedLSTM
+from selffl_cli.models.task import TASKS
+from selffl_cli.plan import Request, default_device, plan
+from selffl_cli.shards import Part, ShardData, Shards, write_shards
+from selffl_cli.training import Controls, Training
+
+GOALS = {"W1": 10, "W2": 20}  # times the sequential engine on the same GPU
+Rows = list[list[str]]
+
+
+class Workload:
+    """W1 or W2 from a seed, on a device; `small` keeps its shape and a tenth of its clients."""
+
+    def __init__(self, name: str, device: torch.device, seed: int = 0, small: bool = False) -> None:
+        rng = np.random.default_rng([seed, name == "W1"])
+        clients, self.cohort, least, most = (200, 20, 20, 60) if name == "W1" else (772, 77, 30, 120)
+        clients, self.cohort = (clients // 10, self.cohort // 10) if small else (clients, self.cohort)
+        sizes = rng.integers(least, most + 1, clients)
+        self.rate, module, draw = (0.05, *images(rng, seed)) if name == "W1" else (0.5, *texts(rng, seed))
+        self.parts = {}
+        for part, counts in (("train", sizes), ("test", np.full(clients, 10))):
+            x, y = draw(int(counts.sum()))
+            offsets = np.concatenate([[0], np.cumsum(counts)])
+            self.parts[part] = DevicePart(Part({"x": x, "y": y}, offsets), device, torch.float32)
+        self.flat = FlatModel(module, TASKS["classification"], device, torch.float32)
+        self.budget, self.seed, self.number = -(-sizes // 10), seed, 0
+        self.method = build(resolve("fedavg", {})[0])
+        self.state = self.method.init(self.flat.start, ClientStore(clients, device))
+
+    @torch.no_grad()
+    def round(self, stacked: Stacked | None) -> float:
+        """Train one more round; its seconds, the device's work included."""
+        make: Any = SequentialCohort if stacked is None else partial(StackedCohort, stacked)
+        self.number += 1
+        ids = np.random.default_rng([self.seed, self.number]).choice(len(self.budget), self.cohort, replace=False)
+        wait(self.flat.device)
+        begun = time.perf_counter()
+        cohort = make(
+            self.flat, self.parts["train"], self.state.clients, Collective(), np.sort(ids), self.budget,
+            seed=self.seed, round_=self.number, batch_size=10, learning_rate=self.rate,
+        )  # fmt: skip
+        self.state = self.method.round(self.state, cohort)
+        wait(self.flat.device)
+        return time.perf_counter() - begun
+
+    def accuracy(self) -> float:
+        part = self.parts["test"]
+        return float(sample_scores(self.flat, self.state.server["theta"], part.x, part.y)[0].mean())
+
+
+def images(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[int], tuple[Tensor, Tensor]]]:
+    """Ten coarse patterns under noise."""
+    patterns = rng.random((10, 7, 7)).repeat(4, 1).repeat(4, 2)
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
+        y = rng.integers(0, 10, n)
+        x = 0.3 * patterns[y] + 0.7 * rng.random((n, 28, 28))
+        return torch.from_numpy((255 * x[:, None]).astype(np.uint8)), torch.from_numpy(y)
+
+    torch.manual_seed(seed)
+    return CNN((1, 28, 28), [16, 32], 128, 10), draw
+
+
+def texts(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[int], tuple[Tensor, Tensor]]]:
+    """Texts of 25 of 10,000 words by Zipf's law; the label leans on one direction of their vectors."""
+    words, share = rng.normal(0, 0.3, (10_000, 50)).astype(np.float32), 1 / np.arange(1, 10_000)
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
+        x = rng.choice(np.arange(1, 10_000), (n, 25), p=share / share.sum())
+        y = words[x, 0].sum(1) + rng.normal(0, 0.3, n) > 0
+        return torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))
+
+    torch.manual_seed(seed)
+    return StackedLSTM(torch.from_numpy(words)), draw
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def agreement(device: torch.device, quick: bool) -> Rows:
+    """Largest relative difference of the engines' models after a round, and after three for every method."""
+    rows: Rows = []
+    for case in CASES[:1] if quick else CASES:
+        bench, models = Bench(case, device), []
+        for engine in ("sequential", "stacked"):
+            bench.number = 0
+            bench.round(engine)
+            models.append(bench.state.server["theta"])
+        rows.append([f"{case.model}, {bench.flat.size:,} parameters, float32, 1 round", difference(*models)])
+    for name in ("fedavg", "actperfl") if quick else [name for name in METHODS if name != "oracle"]:
+        ends = []
+        for stacked in (False, True):
+            work = Workload("W1", device, small=True)
+            work.flat = FlatModel(work.flat.module, work.flat.task, device, torch.float64)
+            work.method = build(resolve(name, {})[0])
+            work.state = work.method.init(work.flat.start, ClientStore(len(work.budget), device))
+            work.parts = {k: double(part) for k, part in work.parts.items()}
+            engine = stacked_engine(work.flat, work.parts["train"], 10) if stacked else None
+            for _ in range(1 if quick else 3):
+                work.round(engine)
+            ends.append(next(iter(work.state.server.values()), work.state.clients.read("theta", torch.arange(5))))
+        rows.append([f"{name}, float64, 3 rounds", difference(*ends)])
+    return rows
+
+
+def double(part: DevicePart) -> DevicePart:
+    part.x = part.x.double() / 255
+    return part
+
+
+def difference(one: Tensor, other: Tensor) -> str:
+    return f"{float((one - other).norm() / one.norm()):.1e}"
+
+
+def speed(device: torch.device, quick: bool, figures: dict[str, Any]) -> Rows:
+    """Rounds of both engines in turns, each on its own copy of the workload."""
+    rows: Rows = []
+    for name in ("W1", "W2"):
+        plain, other = (Workload(name, device, small=quick) for _ in range(2))
+        stacked = stacked_engine(other.flat, other.parts["train"], 10)
+        times: tuple[list[float], list[float]] = ([], [])
+        for number in range(2 if quick else 25):
+            pair = plain.round(None), other.round(stacked)
+            if number >= (1 if quick else 5):  # libraries warm up and steps are captured in the first ones
+                for kept, seconds in zip(times, pair, strict=True):
+                    kept.append(seconds)
+        one, two = map(median, times)
+        figures[name] = {"sequential": one, "stacked": two, "ratio": one / two}
+        rows.append([name, f"{one:.4f}", f"{two:.4f}", f"{one / two:.1f}", str(GOALS[name]),
+                     f"{plain.accuracy():.3f}", f"{other.accuracy():.3f}"])  # fmt: skip
+    return rows
+
+
+def variants(device: torch.device, quick: bool) -> Rows:
+    """The LSTM's cell and the convolution's form, with captured steps and without."""
+    rows: Rows = []
+    forms: list[tuple[str, Any]] = [("W1", form) for form in ("grouped", "unfold", "loop")]
+    forms += [("W2", cell) for cell in ([plain_cell, fused_cell] if device.type == "cuda" else [plain_cell])]
+    for name, form in forms:
+        for captured in (True, False) if device.type == "cuda" else (False,):
+            work = Workload(name, device, small=quick)
+            engine = stacked_engine(work.flat, work.parts["train"], 10)
+            engine.runner = engine.runner if captured else Runner()
+            assert engine.model.module is not None
+            for layer in engine.model.module.modules():
+                if isinstance(layer, StackedConv2d):
+                    layer.form = form
+                if isinstance(layer, StackedLSTMLayers):
+                    layer.cell = form
+            times = [work.round(engine) for _ in range(2 if quick else 15)]
+            label = form if isinstance(form, str) else form.__name__.replace("_", " ")
+            state = "captured" if captured and not getattr(engine.runner, "off", False) else "plain steps"
+            rows.append([name, label, state, f"{median(times[1 if quick else 5 :]):.4f}"])
+    return rows
+
+
+def precisions(device: torch.device, quick: bool) -> Rows:
+    """Test accuracy after some rounds in each precision, and its spread over seeds."""
+    rows: Rows = []
+    for name in ("W1", "W2"):
+        for precision in ("float32", "tf32", "bf16") if device.type == "cuda" else ("float32", "bf16"):
+            set_precision(precision, device)
+            scores, times = [], []
+            for seed in range(1 if quick else 3):
+                work = Workload(name, device, seed, small=quick)
+                work.flat.bf16 = precision == "bf16"
+                engine = stacked_engine(work.flat, work.parts["train"], 10)
+                times += [work.round(engine) for _ in range(2 if quick else 60)][1 if quick else 5 :]
+                scores.append(work.accuracy())
+            rows.append([name, precision, f"{mean(scores):.4f}", f"{pstdev(scores):.4f}", f"{median(times):.4f}"])
+    set_precision("float32", device)
+    return rows
+
+
+def tweets_like(folder: Path, small: bool) -> Path:
+    """Shards of the size and shape of the tweets' 772 clients, drawn from a seed."""
+    rng = np.random.default_rng(0)
+    clients = 12 if small else 772
+    sizes = np.clip(rng.lognormal(3.8, 0.55, clients), 26, 300).astype(int)
+    _, draw = texts(rng, 0)
+    x, y = draw(int(sizes.sum()))
+    part = np.concatenate([rng.permutation(np.resize([0, 0, 0, 1, 2], size)) for size in sizes])
+    words = rng.normal(0, 0.3, (10_000, 100)).astype(np.float32)
+    write_shards(folder, ShardData(
+        "tweets-like", "made", "classification", {"x": x.numpy().astype(np.int32), "y": y.numpy()},
+        np.repeat(np.arange(clients), sizes), part, [str(i) for i in range(clients)], ["negative", "positive"],
+        shared={"embedding": words},
+    ))  # fmt: skip
+    return folder
+
+
+def tweets(device: torch.device, quick: bool, shards: Path | None, figures: dict[str, Any]) -> Rows:
+    """Some rounds of each of the figure's runs, and what all rounds and seeds would take."""
+    rounds, rows, whole = 2 if quick else 20, [], 0.0
+    with tempfile.TemporaryDirectory() as place:
+        data = shards or tweets_like(Path(place) / "shards", quick)
+        full = load_experiment("fig1-sent140")
+        part = load_experiment("fig1-sent140", {"train.rounds": rounds, "warm_start.rounds": rounds,
+                                                "train.eval_every": rounds})  # fmt: skip
+        request = Request(part, ["actperfl"] if quick else [], [0], data=data, runs=Path(place) / "runs")
+        for run in plan(request):
+            lines: list[dict[str, Any]] = []
+            controls = Controls(device=str(device), engine="stacked", keep="none", watch=lines.append)
+            opened = Shards.open(data)
+            Training(run.config, opened, run.folder, run.start_model(), controls).run()
+            at = {line["round"]: line["time"] for line in lines}
+            trained = {number: time_["seconds"] - time_["eval_seconds"] for number, time_ in at.items()}
+            steady = (trained[rounds] - trained[rounds // 2]) / (rounds - rounds // 2)
+            scoring = at[rounds]["eval_seconds"] - at[rounds - 1]["eval_seconds"]
+            warm = run.config.label == "warm-start"
+            length = full.warm_start.rounds if warm and full.warm_start else full.train.rounds
+            seconds = trained[rounds // 2] + length * steady + (length // full.train.eval_every + 1) * scoring
+            whole += seconds * len(full.seeds)
+            rows.append([run.config.label, f"{steady:.4f}", f"{scoring:.2f}", str(length), f"{seconds:.0f}"])
+    figures["tweets_minutes"] = whole / 60
+    return [*rows, ["all, five seeds", "", "", "", f"{whole:.0f} ({whole / 60:.1f} minutes)"]]
+
+
+def table(columns: list[str], rows: Rows) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def sections(arguments: argparse.Namespace, figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    device, quick = torch.device(arguments.device), arguments.quick
+    yield "Do the engines agree on this device", table(["what", "relative difference"], agreement(device, quick))
+    yield (
+        "Seconds a round, sequential and stacked in turns",
+        table(
+            ["workload", "sequential", "stacked", "times faster", "goal", "accuracy", "accuracy, stacked"],
+            speed(device, quick, figures),
+        ),
+    )
+    yield "Forms of the stacked step", table(["workload", "form", "steps", "s/round"], variants(device, quick))
+    yield (
+        "Precision",
+        table(["workload", "products in", "test accuracy", "sd over seeds", "s/round"], precisions(device, quick)),
+    )
+    source = f"the shards in {arguments.tweets}" if arguments.tweets else "made-up texts of the tweets' size and shape"
+    yield (
+        f"A part of the tweets figure, on {source}, and the sum from it",
+        table(
+            ["run", "s/round", "s/evaluation", "rounds", "seconds in all"],
+            tweets(device, quick, arguments.tweets, figures),
+        ),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="a minute on a CPU: does the program run?")
+    parser.add_argument("--tweets", type=Path, help="shards of `selffl prepare sent140`")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "gpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.device = default_device(arguments.device)
+    device = torch.device(arguments.device)
+    set_precision("float32", device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+    figures: dict[str, Any] = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
+    page = [f"# The stacked engine on {name}", f"torch {torch.__version__}, Python {platform.python_version()}"]
+    page.append("Made by `python benchmarks/gpu.py" + (f" --tweets {arguments.tweets}`" if arguments.tweets else "`"))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for title, content in sections(arguments, figures):
+        print(f"\n## {title}\n\n{content}", flush=True)
+        page += [f"## {title}", content]
+        (arguments.out / "README.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+        (arguments.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
