@@ -27,7 +27,7 @@ from typing import Any
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 METHODS = ("ditto", "actperfl")
 ROUNDS, COHORT, EVERY, REPEATS = 60, 100, 10, 3
-LIMIT = 1024  # MiB of memory of its own that a run may ask for (RLIMIT_DATA)
+LIMIT = 512  # MiB of memory of its own (anonymous and shared) that a run may hold
 
 
 def options(clients: int) -> dict[str, Any]:
@@ -87,6 +87,8 @@ def one(clients: int, method: str, data: Path, place: str, began: float) -> dict
     def watch(line: dict[str, Any]) -> None:
         rounds.append((time.perf_counter() - since[0], time.process_time() - since[1]))
         held.append(memory())
+        if held[-1]["RssAnon"] + held[-1]["RssShmem"] > LIMIT:
+            sys.exit(f"{clients:,} clients, {method}: over {LIMIT} MiB in round {line['round']}")
         seen.append((time.time() - began, time.process_time()))
         controls.checkpoint_seconds = 0 if line["round"] % EVERY == 0 else 1e9
         since[:] = time.perf_counter(), time.process_time()
@@ -132,12 +134,18 @@ def quantile(rounds: list[tuple[float, float]], q: float) -> float:
 
 
 def run(data: Path, out: Path, repeats: int) -> None:
-    """Every size and method, sizes interleaved, each in a process of its own whose memory is limited."""
+    """Every size and method, sizes interleaved, each in a process of its own; one that holds over LIMIT ends it."""
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if (out / "scale.csv").exists():  # goes on where it was stopped
+        with open(out / "scale.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+    there = {(int(row["repeat"]), row["method"], int(row["clients"])) for row in rows}
     for repeat in range(repeats):
         for method in METHODS:
             for clients in SIZES:
+                if (repeat, method, clients) in there:
+                    continue
                 words = [sys.executable, __file__, "one", str(clients), method, "--data", str(data)]
                 done = subprocess.run([*words, "--began", str(time.time())], capture_output=True, text=True)
                 if done.returncode:
@@ -169,8 +177,6 @@ def main() -> None:
     elif given.command == "run":
         run(given.data, given.out, given.repeats)
     elif given.command == "one":
-        # memory that is the run's own; mapped files (shards, client rows) are not counted by this limit
-        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**20, LIMIT * 2**20))
         print(json.dumps(one(int(given.what[0]), given.what[1], given.data, "disk", given.began)))
     else:
         from scale_report import report

@@ -81,6 +81,8 @@ class FileRows:
         except (OSError, ValueError, OverflowError) as error:
             size = num_clients * self.row_bytes / 2**30
             raise SelfflError(f"{path}: cannot hold {size:,.1f} GiB of client rows ({error})") from None
+        if hasattr(mmap, "MADV_RANDOM"):  # reading ahead made a read of 100 rows cost 13 ms at a million clients
+            self.map.madvise(mmap.MADV_RANDOM)
         self.table = torch.frombuffer(self.map, dtype=row.dtype).view(num_clients, *row.shape)
 
     def read(self, ids: Tensor) -> Tensor:
@@ -148,11 +150,17 @@ class ClientStore:
 
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""
-        ids = clients.cpu()
-        table, there = self._table(name), self.written[name][ids] != 0
-        rows = self.initial[name].cpu().repeat(len(ids), *[1] * self.initial[name].dim())
-        rows[there] = table.read(ids[there])  # of those alone: reading a page of shared memory commits it
-        return rows.to(self.device)
+        return self._written(name, clients.cpu(), self.initial[name]).to(self.device)
+
+    def _written(self, name: str, ids: Tensor, otherwise: Tensor) -> Tensor:
+        """Rows of `ids` [C, …], `otherwise` where none was written: a look at a page commits it."""
+        table = self._table(name)
+        has = self.written[name][ids] != 0
+        if has.all():
+            return table.read(ids)
+        rows = otherwise.expand(len(ids), *otherwise.shape).clone()
+        rows[has] = table.read(ids[has])
+        return rows
 
     def has(self, name: str, clients: Tensor) -> Tensor:
         """Which of `clients` ever wrote this table: bool [C]."""
@@ -187,8 +195,8 @@ class ClientStore:
             records = np.zeros(len(ids), record)
             records["client"] = ids.numpy()
             for name in self.initial:
-                records[f"{name}?"] = self.written[name][ids].numpy() if self.tables else 0
-                records[name] = self._table(name).read(ids).numpy()
+                records[name] = self._written(name, ids, torch.zeros_like(self.initial[name])).numpy()
+                records[f"{name}?"] = self.written[name][ids].numpy()
             yield records
 
     def unpack(self, records: np.ndarray) -> None:
