@@ -51,9 +51,9 @@ def privacy_section(results: Results, folder: Path) -> str:
     text = (
         "Means over seeds. Epsilon at the delta beside it, by the accountant; it covers what clients send and every "
         "global model, for clients added or removed (user) or samples added or removed within a client (sample, with "
-        "the nominal value of a clipped micro-batch taken for a clipped sample in brackets). It does not cover "
-        "personal models, which are trained on their owner's data without noise, nor the losses and accuracies on "
-        "this page, which a simulator can see and a server could not."
+        "the nominal value of a clipped micro-batch taken for a clipped sample in brackets). Privacy of users does "
+        "not cover personal models, which are trained on their owner's data without noise; no budget covers the losses "
+        "and accuracies on this page, which a simulator can see and a server could not."
     )
     if audited:
         text += (
@@ -97,19 +97,22 @@ def privacy_picture(results: Results, summary: Summary, out: Path) -> str | None
                 shown.append((model, label, ends[0], ends[1]))
     if not shown:
         return None
-    promised = {run.label: run.result.get("privacy", {}) for run in results.finished}
+    promised = {label: [run.result["privacy"] for run in results.finished
+                        if run.label == label and "privacy" in run.result] for label in results.labels}  # fmt: skip
     with figure(1, 2, PAGE, 3.6, sharey=True) as (fig, axes):
         for ax, model in zip(axes[0], ("global", "personal"), strict=True):
             for kind, label, leak, use in shown:
                 if kind != model:
                     continue
                 said = promised[label]
-                epsilon = f"{said['epsilon']:.3g}" if said.get("epsilon") is not None else "∞"
+                epsilons = [one["epsilon"] for one in said]
+                epsilon = f"{sum(epsilons) / len(epsilons):.2g}" if epsilons and None not in epsilons else "∞"
+                unit = " (samples)" if said and said[0]["unit"] == "sample" else ""
                 ax.errorbar(
                     leak.mean, scale * use.mean, xerr=None if leak.withheld else leak.half,
                     yerr=None if use.withheld else scale * use.half, color=look[label].color,
                     marker=look[label].marker, linestyle="none", capsize=2, markersize=6, elinewidth=0.8,
-                    label=f"{label}, ε = {epsilon}" + (" (samples)" if said.get("unit") == "sample" else ""),
+                    label=f"{label}, ε = {epsilon}{unit}",
                 )  # fmt: skip
             ax.axvline(0.5, color="#666666", linewidth=0.8, linestyle="--")
             ax.set_title(f"{model} models")
