@@ -39,7 +39,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selffl_cli.training.describe", lambda device, workers: {"workers": workers})
+    def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
+        return {"device": device, "workers": workers, "engine": engine}
+
+    monkeypatch.setattr("selffl_cli.training.describe", describe)
 
 
 def train(folder: Path, shards: Shards, method: str = "actperfl", place: Any = "disk", **controls: Any) -> Any:
