@@ -90,6 +90,20 @@ def test_ranks_that_share_no_memory_give_the_same_bits_also_after_one_was_killed
         assert comparable(folder) == comparable(place / "ranks/tiny" / folder.name), folder.name
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks end with torchrun on Linux alone")
+def test_ranks_end_with_a_torchrun_that_is_killed(place: Path) -> None:
+    launcher = torchrun(place, 2, *SHORT, "--set", "train.rounds=100000", "--method", "fedavg", "--runs", "orphans")
+    assert launcher.stdout is not None
+    next(line for line in launcher.stdout if "round 2/" in line)
+    ranks = [Path(f"/proc/{rank_of(launcher, rank)}") for rank in (0, 1)]
+    launcher.kill()
+    launcher.communicate()  # both ends of its pipes are closed once the ranks are gone
+    deadline = time.monotonic() + 60
+    while any(rank.exists() and "Z" not in (rank / "stat").read_text().split()[2] for rank in ranks):
+        assert time.monotonic() < deadline, "a rank outlived torchrun"
+        time.sleep(0.05)
+
+
 def test_ranks_that_differ_are_refused_before_anything_is_written(place: Path) -> None:
     """Rank 1 sees other data, then another learning rate; one line says so, the run folder is not made."""
     class_shards(place / "other" / "blobs", clients=8)

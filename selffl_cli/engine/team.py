@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import SelfflError
 from .collective import Collective
-from .ranks import peer_left
+from .ranks import die_with_parent, peer_left
 from .store import ClientStore
 
 Result = TypeVar("Result")
@@ -49,6 +49,8 @@ class Team:
 
     def __init__(self, device: str) -> None:
         """Join the others; `device` "cuda" becomes the GPU that this rank takes."""
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's: a rank whose torchrun is gone would wait for ever
+            die_with_parent(os.getppid())
         local, local_world = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
         self.device, backend = device, "gloo"
         if device == "cuda":
