@@ -224,6 +224,11 @@ def _in_order(
         while waiting:
             batch, future = waiting.popleft()
             yield batch, future.result()
+    except BrokenProcessPool:
+        # Python before 3.11.5 waits for ever for the thread that writes a large batch to workers that are gone
+        # (cpython issue 94777); without a reader its write fails
+        pool._call_queue._reader.close()  # type: ignore[attr-defined]
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
