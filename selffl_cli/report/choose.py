@@ -56,23 +56,24 @@ def matches(experiment: Experiment, record: Mapping[str, Any]) -> bool:
     try:
         at = apply_setting(experiment, record.get("setting", {}))
         train = train_config(at.train, at.methods[label].get("train", {}), label)
-        recorded = train_config(
-            TrainConfig(), record["train"], label
-        )  # keys younger than the run: their default
+        recorded = train_config(TrainConfig(), record["train"], label)  # keys younger than the run: their default
+        stated_data, recorded_data = _data(at.data), _data({**record["data"], **record["data"].get("arguments", {})})
     except UsageError:  # the record speaks of what is no longer known
         return False
     method = {key: value for key, value in at.methods[label].items() if key not in ("method", "train")}
     return (
         train == recorded
         and _agrees(method, record["method"])
-        and _agrees(_data(at.data), _data({**record["data"], **record["data"].get("arguments", {})}))
+        and _agrees(stated_data, recorded_data)
         and _agrees(at.model, record["model"])
     )
 
 
 def _data(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a data set; a partition's own options may stand in any order."""
-    return {key: parse_spec(value) if key == "partition" else value for key, value in options.items()}
+    """Options of a data set; a partition's own options may stand in any order, and its defaults may be left out."""
+    from data_prep.partition import canonical
+
+    return {key: parse_spec(canonical(value)) if key == "partition" else value for key, value in options.items()}
 
 
 def _agrees(stated: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
