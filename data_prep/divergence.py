@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selffl_cli.runs.files import write_whole
 from selffl_cli.shards import Shards
 
 from .summary import label_table
@@ -58,8 +59,7 @@ def draw(shards: Shards) -> tuple[Path, float] | None:
     matrix = divergences(labels[shown])
     pairs = matrix[~np.eye(len(shown), dtype=bool)]
     style: Any = {"font.size": 8, "figure.constrained_layout.use": True}
-    target = shards.path / "divergence.png"
-    temporary = shards.path / f".divergence.{os.getpid()}.png"
+    target, picture = shards.path / "divergence.png", io.BytesIO()
     with plt.rc_context(style):
         figure, ax = plt.subplots(figsize=(4.2, 3.6))
         try:
@@ -68,9 +68,8 @@ def draw(shards: Shards) -> tuple[Path, float] | None:
             of = "" if len(shown) == len(labels) else f", {len(shown)} of {len(labels):,}"
             ax.set(xlabel=f"client, by main label{of}", ylabel="client", xticks=[], yticks=[])
             ax.set_title(f"{shards.manifest.name}: mean {pairs.mean():.2f} between clients", loc="left", fontsize=9)
-            figure.savefig(temporary, dpi=200, metadata={"Software": None})
-            os.replace(temporary, target)
+            figure.savefig(picture, dpi=200, metadata={"Software": None}, format="png")
         finally:
             plt.close(figure)
-            temporary.unlink(missing_ok=True)
+    write_whole(target, picture.getvalue())
     return target, float(pairs.mean())

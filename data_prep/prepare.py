@@ -8,7 +8,8 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from selffl_cli.errors import SelfflError, UsageError, nearest
-from selffl_cli.shards import ShardData, read_manifest, sha256, write_shards
+from selffl_cli.locks import alone
+from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
 from selffl_cli.validation import validate
 
 from . import DATASETS
@@ -67,6 +69,21 @@ class Request:
     def made(self) -> bool:
         """Whether the folder is there; one without a manifest is not ours."""
         return (self.folder / "manifest.json").exists()
+
+    @contextmanager
+    def alone(self, tell: Stage = silent) -> Iterator[None]:
+        """Wait for whoever makes the same folder; what is left of one that was killed goes."""
+        out = self.folder.parent
+        new = [path for path in (out, *out.parents) if not path.exists()]
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone(out / f".{self.folder.name}.lock", tell):
+                remove_leftovers(self.folder)
+                yield
+        finally:
+            with suppress(OSError):  # they hold something now
+                for path in new:
+                    path.rmdir()
 
     def make(self, force: bool = False, stage: Stage = silent) -> None:
         """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
@@ -118,10 +135,11 @@ def prepare(
     nothing is left on the disk.
     """
     asked = request(name, options, out, source)
-    if asked.made and not force:
-        read_manifest(asked.folder)  # of this format, or an error that says what to do
-    else:
-        asked.make(force)
+    if not asked.made or force:
+        with asked.alone():
+            if not asked.made or force:
+                asked.make(force)
+    read_manifest(asked.folder)  # of this format, or an error that says what to do
     return asked.folder
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selffl_cli.runs.files import write_whole
 from selffl_cli.shards import PARTS, Shards
 
 # Paul Tol's "muted" scheme and its pale grey: ten colours that colour-blind readers can tell apart
@@ -32,8 +33,7 @@ def draw(shards: Shards) -> Path:
         "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
         "figure.constrained_layout.use": True,
     }  # fmt: skip
-    target = shards.path / "summary.png"
-    temporary = shards.path / f".summary.{os.getpid()}.png"
+    target, picture = shards.path / "summary.png", io.BytesIO()
     with plt.rc_context(style):
         figure, axes = plt.subplots(2, 1, figsize=(7.16, 4.6))
         try:
@@ -43,11 +43,10 @@ def draw(shards: Shards) -> Path:
             else:
                 _sizes(axes[0], shards)
                 _labels(figure, axes[1], shards)
-            figure.savefig(temporary, dpi=200, metadata={"Software": None})
-            os.replace(temporary, target)
+            figure.savefig(picture, dpi=200, metadata={"Software": None}, format="png")
         finally:
             plt.close(figure)
-            temporary.unlink(missing_ok=True)
+    write_whole(target, picture.getvalue())
     return target
 
 

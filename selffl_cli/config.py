@@ -252,10 +252,11 @@ class RunConfig(Strict):
     versions: dict[str, int]  # engine, model, method
     noise: float | None = None  # multiplier that was given, or found for the target, with [train] privacy
     init: str = ""  # hash of the model it starts from; "" = the network's own start from the seed
+    start: dict[str, Any] = {}  # what made that model: the record of the warm start, or the file's path
 
     def key(self) -> str:
         """Eight hexadecimal digits over everything that changes the numbers."""
-        content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data"})
+        content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data", "start"})
         content["data"] = self.data["hash"]
         if self.noise is None:
             del content["noise"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Stop:
 
     deadline: float | None = None  # time.monotonic()
     signal: int = 0
+    pid: int = field(default_factory=os.getpid)  # the process that speaks to the person
 
     def __call__(self) -> bool:
         return bool(self.signal) or (self.deadline is not None and time.monotonic() > self.deadline)
@@ -47,6 +49,8 @@ class Stop:
             if self.signal:
                 raise KeyboardInterrupt
             self.signal = number
+            if os.getpid() == self.pid:
+                os.write(2, b"stopping at the end of this round; once more to stop at once, at the last checkpoint\n")
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

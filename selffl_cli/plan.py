@@ -169,6 +169,7 @@ def data_record(shards: Shards) -> dict[str, Any]:
         "partition": manifest.partition,
         "clients": manifest.clients,
         "arguments": {k: v for k, v in manifest.arguments.items() if v is not None},
+        "sources": [source.model_dump() for source in manifest.sources],
     }
 
 
@@ -202,6 +203,7 @@ def _planned(
     noise = budget_of(train, method["name"], seed, shards, None).noise if train.privacy else None
     start = warm.folder / MODELS if warm else init_file(request.init)
     init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
+    made = warm.config.model_dump(mode="json", exclude_none=True) if warm else {"path": str(start)} if init else {}
     config = RunConfig(
         experiment=f"{experiment.name}/{request.folder}".rstrip("/"),
         label=label,
@@ -215,6 +217,7 @@ def _planned(
         | ({"memory": replay.VERSION} if train.periods else {}),
         noise=noise,
         init=init,
+        start=made,
     )
     return PlannedRun(config, shards, config.folder(request.runs), start, warm)
 

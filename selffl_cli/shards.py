@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs 
 FORMAT_VERSION = 1
 PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period
 PARTS = ("train", "validation", "test")
-LEFTOVER_SECONDS = 3600  # a temporary folder untouched for this long belongs to a process that was killed
 HASHED = 100_000  # clients whose values are JSON at once
 AGAIN = structure.AGAIN
 
@@ -119,13 +118,19 @@ def write_shards(folder: Path, data: ShardData, force: bool = False) -> None:
 
     When another process made the folder in the meantime, its folder stays, unless `force`.
     """
+    from safetensors import SafetensorError
+
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
     temporary = folder.parent / f".{folder.name}.{os.getpid()}-{time.time_ns()}.tmp"
     temporary.mkdir()
     try:
-        _write_files(temporary, data)
+        try:
+            _write_files(temporary, data)
+        except SafetensorError as error:  # how its writer tells of a full disk
+            raise SelfflError(f"{folder}: cannot be written ({error}); nothing was kept of it") from None
+        mode = (temporary / "manifest.json").stat().st_mode
         for path in sorted(temporary.iterdir()):
+            path.chmod(mode)  # safetensors lets nobody else read what it writes; the manifest is as the umask says
             _sync(path)
         _sync(temporary)
         _put_in_place(temporary, folder, force)
@@ -241,11 +246,10 @@ def _put_in_place(temporary: Path, folder: Path, force: bool) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of `folder`; only for one that no other process writes meanwhile."""
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -128,6 +128,7 @@ class Training:
         self.private = None
         if train.privacy:
             self.private = PrivateRun(config, self.pool_sizes, self.method.global_(self.state))
+        self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.engine = self._choose_engine(device.type)
         self.stacked = None
         if self.engine.name == "stacked":
@@ -142,7 +143,6 @@ class Training:
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
         self.stream = Stream(train, shards, self.parts["train"], self.store, config.seed)
         self.rounds = self.private.budget.rounds if self.private else self.stream.rounds
-        self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.written = hashlib.sha256()  # of metrics.jsonl
         self.totals, self.done = Totals(), -1  # the last finished round
 
@@ -151,8 +151,9 @@ class Training:
         asked, alone = self.controls.engine, self.private is not None and not self.private.of_users
         if alone and asked == "stacked":
             raise UsageError("--engine stacked: gradients private by sample are taken one client after another")
-        if asked == "auto" and (self.folder.path / CHECKPOINT).is_dir():
-            asked = resumed_engine(self.folder.environment, device)
+        made_by = self.checkpoints.made_by()
+        if asked == "auto" and made_by is not None:
+            asked = resumed_engine(made_by, device)
         name = self.config.model["name"]
         return choose("sequential" if alone else asked, name, self.model.size, device)
 
@@ -281,7 +282,9 @@ class Training:
                     if command != GO:
                         os.fsync(metrics.fileno())
                         touched = np.unique(np.concatenate([np.empty(0, np.int64), *self.touched]))
-                        saved = Saved(round_, metrics.tell(), vars(self.totals), self.written.hexdigest())
+                        made_by = {"engine": self.engine.name, "device": self.controls.device}
+                        text_hash = self.written.hexdigest()
+                        saved = Saved(round_, metrics.tell(), vars(self.totals), text_hash, made_by)
                         self.checkpoints.save(self.state, touched, saved)
                         self.touched.clear()
                         saved_at = time.perf_counter()

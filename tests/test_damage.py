@@ -15,7 +15,7 @@ from selffl_cli.cli.main import main
 from selffl_cli.config import load_experiment
 from selffl_cli.errors import SelfflError
 from selffl_cli.report.collect import collect
-from selffl_cli.runs import CHECKPOINT, FILES, METRICS, RECORD, RESULT, RunFolder
+from selffl_cli.runs import CHECKPOINT, ENVIRONMENT, FILES, METRICS, RECORD, RESULT, RunFolder
 from selffl_cli.seal import seal, unseal
 from selffl_cli.shards import Shards
 
@@ -128,7 +128,7 @@ def stopped(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return only_run(runs / "stopped"), only_run(runs / "whole")
 
 
-@pytest.mark.parametrize("kind", ["manifest", "server", "rows", METRICS, RECORD])
+@pytest.mark.parametrize("kind", ["manifest", "server", "rows", METRICS, RECORD, ENVIRONMENT])
 def test_damage_to_an_unfinished_run_is_mended(
     kind: str, place: Path, stopped: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

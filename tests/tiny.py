@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ def arguments(runs: str) -> list[str]:
     return [*words, "--checkpoint-seconds", "0", "--runs", runs]
 
 
-def make_place(folder: Path) -> Path:
+def make_place(folder: Path, more: Sequence[str] = ()) -> Path:
     """A folder with the experiment, its shards and a run that nothing disturbed, in `whole`."""
     class_shards(folder / "blobs", clients=7)
     (folder / "tiny.toml").write_text(TOML)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(arguments("whole")) == 0
+        assert main([*arguments("whole"), *more]) == 0
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..runs.files import write_whole
 
 if TYPE_CHECKING:
     from ..scoring import Scored
@@ -41,6 +43,12 @@ def eval_(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write the table to this file.", show_default=False)
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Recompute the recorded final figures instead; exit 1 when one is not equal to the bit."
+        ),
+    ] = False,
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,6 +61,13 @@ def eval_(
 
     torch.set_num_threads(1)
     scored = [Scored.open(path, data) for path in runs]
+    if verify:
+        from .verify import print_verdicts
+
+        if part or predictions or csv:
+            raise UsageError("--verify: recomputes what was recorded; leave --part, --predictions and --csv out")
+        print_verdicts(scored, Console())
+        return
     if predictions is not None and any(run.shards.manifest.task != "classification" for run in scored):
         raise UsageError("--predictions: only classification data has predicted classes")
     parts = [p.value for p in part] if part else [p.value for p in Split]
@@ -89,10 +104,11 @@ def eval_(
     if csv is not None:
         import csv as csv_module
 
-        with open(csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv_module.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
+        file = io.StringIO(newline="")
+        writer = csv_module.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(csv, file.getvalue())
 
 
 def shown(name: str, value: object, percent: bool) -> str:
@@ -107,4 +123,6 @@ def _write_predictions(run: Scored, parts: list[str], folder: Path) -> None:
     import pyarrow.parquet as parquet
 
     folder.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table(run.predictions(parts)), folder / f"{run.folder.path.name}.parquet")
+    buffer = io.BytesIO()
+    parquet.write_table(pa.table(run.predictions(parts)), buffer)
+    write_whole(folder / f"{run.folder.path.name}.parquet", buffer.getvalue())

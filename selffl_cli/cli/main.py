@@ -6,8 +6,10 @@ A command is imported only when it runs, so that `selffl --help` and `--version`
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -169,8 +171,11 @@ def _describe(error: Exception) -> tuple[str, int]:
         return text, error.exit_code
     if isinstance(error, typer.Abort):
         return "aborted", 1
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()} (--debug shows where)", 1
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = "make room, then the same command goes on" if full else "--debug shows where"
+        return f"{where}{error.strerror.lower()} ({hint})", 1
     text = _line(f"{type(error).__name__}: {error}".rstrip(": "))
     return f"{text} (unexpected; run again with --debug for the traceback)", 1
 
@@ -180,5 +185,6 @@ def _line(text: str) -> str:
 
 
 def run() -> None:
-    """The console script."""
+    """The console script. SIGTERM leaves through every `finally`, so that nothing half-made stays."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.exit(main(sys.argv[1:]))

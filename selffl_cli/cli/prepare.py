@@ -138,22 +138,26 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
     console = Console()
     with _spinner(console) as stage:
         asked = request(name, given, out, source, stage)
-        there = asked.made and not force
-        if not there:
-            asked.make(force, stage)
-        stage("checking what was written")
-        shards = Shards.open(asked.folder)
-        if not (asked.folder / "summary.png").exists():
-            from data_prep import divergence, summary
+        there, picture = asked.made and not force, asked.folder / "summary.png"
+        if not there or not picture.exists():
+            with asked.alone(lambda text: Console(stderr=True).print(text, highlight=False, soft_wrap=True)):
+                there = asked.made and not force
+                if not there:
+                    asked.make(force, stage)
+                if not picture.exists():
+                    from data_prep import divergence, summary
 
-            stage("drawing the summary")
-            divergence.draw(shards)
-            summary.draw(shards)
+                    stage("drawing the summary")
+                    drawn = Shards.open(asked.folder)
+                    divergence.draw(drawn)
+                    summary.draw(drawn)
+        stage("checking what is there")
+        shards = Shards.open(asked.folder)
     if there:
         console.print(f"{name} is prepared already: nothing to do (--force makes it again)")
     else:
         _table(console, shards)
-    lines = [f"folder:  {shards.path}", f"picture: {shards.path / 'summary.png'}"]
+    lines = [f"folder:  {shards.path}", f"picture: {picture}"]
     if (shards.path / "divergence.png").exists():
         lines.append(f"         {shards.path / 'divergence.png'}")
     if command := _next_command(shards):

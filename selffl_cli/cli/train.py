@@ -90,6 +90,14 @@ def train(
             "--init", help="Start from the global model of a run folder or a .safetensors file.", show_default=False
         ),
     ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run the record of a run folder (or a run.toml) again, below RUNS-again or --runs, and compare.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -130,6 +138,12 @@ def train(
             "--precision", help="Of training's products; tf32 (GPU) and bf16 make another run.", show_default=False
         ),
     ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="On a GPU, the same bits each time: slower (not measured). A CPU always is so."
+        ),
+    ] = False,
     keep_models: Annotated[
         KeepModels, typer.Option("--keep-models", help="Final models to keep; auto keeps personal ones up to 100 MiB.")
     ] = KeepModels.auto,
@@ -239,6 +253,23 @@ def train(
 
     parts: dict[str, Any] = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
     parts |= {"periods": periods, "memory": memory, "memory_size": memory_size}
+    if deterministic:
+        from ..engine.determinism import only_deterministic_algorithms
+
+        only_deterministic_algorithms()
+    if from_ is not None:
+        from ..again import Place as Places
+        from .again import refuse, train_again
+
+        changes = {"method": method, "rounds": rounds, "seeds": seeds, "set": set_, "tune": tune}
+        refuse({**changes, "new_clients": new_clients, **parts})
+        place = Places(runs, data_folder, None if data is None else Path(data), source, init)
+        where, keep, store = default_device(device), keep_models.value, client_store.value
+        options = RunOptions(
+            workers, where, engine.value, keep, store, deadline, checkpoint_seconds, None, 1, None
+        )
+        train_again(from_, place, options, dry_run, console)
+        return
     overrides, folder = _overrides(data, rounds, set_ or [])
     if new_clients is not None:
         overrides["train.new_clients"] = new_clients

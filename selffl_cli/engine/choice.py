@@ -47,10 +47,10 @@ def choose(asked: Engine, model: str, parameters: int, device: str) -> Choice:
     return Choice(asked, 1.0 if asked == "sequential" else ratio or 1.0)
 
 
-def resumed_engine(environment: dict[str, Any], device: str) -> Engine:
-    """The engine that a run began with (its environment.json), where it goes on on the same kind of device."""
-    same = (environment.get("device") == "cpu") == (device == "cpu")
-    return environment.get("engine", "sequential") if same else "auto"
+def resumed_engine(made_by: dict[str, Any], device: str) -> Engine:
+    """The engine of a checkpoint (its `made_by`), where the run goes on on the same kind of device."""
+    same = (made_by.get("device", "cpu") == "cpu") == (device == "cpu")
+    return made_by.get("engine", "sequential") if same else "auto"
 
 
 def measured_ratio(points: list[list[float]], parameters: int) -> float | None:

@@ -80,8 +80,8 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
 def _child(rank: int, world: int, port: int, parent: int, program: Callable[[Collective], object]) -> NoReturn:
     """The life of a forked rank."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 decides when to stop, and tells the others
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # which terminals and schedulers send to a whole group
+        signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop, and tells the others
     try:
         die_with_parent(parent)
         store = dist.TCPStore("127.0.0.1", port, world, is_master=False)
@@ -165,6 +165,6 @@ class Workers:
         failed = sys.exc_info()[0] is not None
         for worker in self.running:
             if failed:
-                os.kill(worker, signal.SIGTERM)
+                os.kill(worker, signal.SIGKILL)
             os.waitpid(worker, 0)
         self.running.clear()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Experiment
+from ..locks import alone
+from ..runs.files import sync_folder
 from . import replay, tuning, wakeword  # noqa: F401 - they add their sections to the page
 from .claims import Entry, claims_frame, ledger
 from .collect import Results, collect
@@ -33,6 +37,7 @@ PICTURES = (
     "worst-tenth",
     "fairness",
 )
+PAGE = "README.md"
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,34 @@ def build(
     command: str,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Read the runs, judge the claims, then write OUT/EXPERIMENT; an error leaves the disk as it was."""
+    """Read the runs, judge the claims, then write OUT/EXPERIMENT; an error leaves the disk as it was.
+
+    Everything is made in a hidden folder and each file renamed to its place when all are there, the page last.
+    """
     say("reading runs")
     results = collect(experiment, runs)
     both = summaries(results)
     entries = ledger(results, both)
     made = tables(results, both)
-    folder = out / experiment.name
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = _draw(results, both, folder, axes, say)
-    for pattern in PICTURES:  # of an earlier report, no longer shown
-        for path in [*folder.glob(f"{pattern}.png"), *folder.glob(f"{pattern}.svg")]:
-            if path.stem not in pictures:
-                path.unlink()
-    say("writing tables")
+    target, folder = out / experiment.name, out / f".{experiment.name}.part"
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out / f".{experiment.name}.lock", say):
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+        folder.mkdir()
+        try:
+            pictures = _draw(results, both, folder, axes, say)
+            say("writing tables")
+            _write(results, both, entries, made, pictures, command, folder)
+            _put_in_place(folder, target, pictures)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Report(results, both, entries, made, target)
+
+
+def _write(
+    results: Results, both: Summaries, entries: list[Entry], made: list[Table], pictures: list[str],
+    command: str, folder: Path,
+) -> None:  # fmt: skip
     (folder / "tables.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
     long_frame(results, both).to_csv(folder / "tables.csv", index=False, lineterminator="\n")
     run_frame(results, both).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
@@ -75,8 +94,22 @@ def build(
         claims_frame(entries).to_csv(folder / "claims.csv", index=False, lineterminator="\n")
     extras = [section(results, folder) for section in EXTRAS]
     text = page(results, both, entries, made, pictures, extras, command)
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    return Report(results, both, entries, made, folder)
+    (folder / PAGE).write_text(text, encoding="utf-8")
+
+
+def _put_in_place(folder: Path, target: Path, pictures: list[str]) -> None:
+    """Every file of `folder` over its forerunner in `target`; pictures no longer shown go."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    target.mkdir(exist_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name == PAGE, path.name)):
+        os.replace(path, target / path.name)
+    for pattern in PICTURES:
+        for path in [*target.glob(f"{pattern}.png"), *target.glob(f"{pattern}.svg")]:
+            if path.stem not in pictures:
+                path.unlink()
+    sync_folder(target)
 
 
 def _draw(results: Results, both: Summaries, folder: Path, axes: Sequence[X], say: Callable[[str], None]) -> list[str]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Saved:
     metrics_bytes: int
     counts: dict[str, Any]
     metrics_sha256: str  # of those bytes
+    made_by: dict[str, Any] = field(default_factory=dict)  # engine and device, on which the last bits depend
 
 
 class Checkpoints:
@@ -73,6 +74,13 @@ class Checkpoints:
         self.round = saved.round
         self.tidy()
 
+    def made_by(self) -> dict[str, Any] | None:
+        """Engine and device of the newest checkpoint that can be read; None where there is none."""
+        for path in self._manifests():
+            with suppress(*BROKEN):
+                return unseal(json.loads(path.read_text()), required=True).get("made_by", {})
+        return None
+
     def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob("manifest-*.json"), reverse=True)
 
@@ -95,7 +103,7 @@ class Checkpoints:
             log = RowLog(self.folder, store.record, store.num_clients)
             try:
                 manifest = unseal(json.loads(path.read_text()), required=True)
-                saved = Saved(**{key: manifest[key] for key in Saved.__annotations__})
+                saved = Saved(**{key: manifest[key] for key in Saved.__annotations__ if key in manifest})
                 server = self.folder / Path(manifest["server"]["file"]).name
                 whole = self._covers(saved) and manifest["record"] == str(store.record)
                 whole = whole and sha256(server) == manifest["server"]["sha256"]

@@ -59,6 +59,7 @@ def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "engine": engine,
+        "deterministic": device == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "workers": workers,
         "threads": 1,
         "command": ["selffl", *sys.argv[1:]],

@@ -1,0 +1,43 @@
+"""One process at a time, on this machine, where two would write the same names."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def alone(path: Path, tell: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Hold the lock file `path`, which is there only while somebody does; waits for another, and says so by `tell`.
+
+    The system frees the lock of a process that died; its file is taken over by the next. POSIX only.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _wait(handle, path, tell)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                break  # else its last holder removed the file between our opening and our lock
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _wait(handle: int, path: Path, tell: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(handle, 32).decode(errors="replace") or "?"
+        tell(f"waiting for process {owner}, which writes the same ({path})")
+        fcntl.flock(handle, fcntl.LOCK_EX)
