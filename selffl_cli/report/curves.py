@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.ticker import EngFormatter
 
-from ..metrics.intervals import t_interval
 from ..metrics.names import words
 from .collect import Results
-from .style import PAGE, Look, figure, hide_unused, legend_above, looks, save
+from .multiples import multiples
+from .series import AXES, X, over_seeds
+from .style import COLOURS, PAGE, Look, figure, hide_unused, legend_above, looks, lowest, save
 
-X = Literal["rounds", "gradients", "bytes", "seconds"]
-
-_AXES: dict[str, tuple[str, str, str]] = {  # column, words, unit for the tick labels
-    "rounds": ("round", "round", ""),
-    "gradients": ("gradients", "gradient evaluations of all clients", ""),
-    "bytes": ("bytes", "communication, up and down", "B"),
-    "seconds": ("seconds", "wall-clock time (s)", ""),
-}
 MAX_PANELS = 12  # settings of a sweep drawn in one figure
 
 
 def curves(results: Results, out: Path, x: X) -> str | None:
-    """Test and training figures of personal and global models; for a sweep, a panel for each setting.
+    """Test and training figures of personal and global models; for a sweep, a panel for each setting; for more
+    methods than there are colours, a panel for each method.
 
     The name of the picture, or None when there is nothing to draw.
     """
+    if len(results.labels) > len(COLOURS):
+        return multiples(results, out, x)
     panels = _panels(results)
     if not panels:
         return None
@@ -43,8 +38,8 @@ def curves(results: Results, out: Path, x: X) -> str | None:
         hide_unused(axes, len(panels))
         for ax in axes[:, 0]:
             ax.set_ylabel(words(results.metric))
-        for ax in _lowest(axes, len(panels)):
-            ax.set_xlabel(_AXES[x][1])
+        for ax in lowest(axes, len(panels)):
+            ax.set_xlabel(AXES[x][1])
         legend_above(fig, axes)
         return save(fig, out, f"curves-{x}")
 
@@ -63,14 +58,6 @@ def _panels(results: Results) -> list[tuple[str, str, str]]:
         for part, words in (("test", "test"), ("train", "training"))
         for model in ("personal", "global")
         if f"{part}.{model}.{results.metric}" in recorded
-    ]
-
-
-def _lowest(axes: Any, used: int) -> list[Any]:
-    """The lowest visible panel of each column."""
-    rows, columns = axes.shape
-    return [
-        axes[max(r for r in range(rows) if r * columns + c < used), c] for c in range(columns) if c < used
     ]
 
 
@@ -104,7 +91,7 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
             )
         finals.append(scale * band["mean"].iloc[len(band) // 4 :])
     if x in ("gradients", "bytes"):
-        ax.xaxis.set_major_formatter(EngFormatter(unit=_AXES[x][2]))
+        ax.xaxis.set_major_formatter(EngFormatter(unit=AXES[x][2]))
     if not finals:
         return
     values = np.concatenate([part.to_numpy() for part in finals])
@@ -114,24 +101,3 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
         return
     pad = 0.15 * max(float(values.max() - values.min()), 1.0)  # the first quarter may leave the frame below
     ax.set_ylim(max(0.0, float(values.min()) - pad), min(100.0, float(values.max()) + pad) + 0.5)
-
-
-def over_seeds(results: Results, label: str, setting: str, what: str, x: X) -> pd.DataFrame:
-    """x, mean and 95 % half-width of a figure by evaluated round, over the finished seeds that reached it.
-
-    Over gradients, bytes and seconds, x is the mean over the seeds at that round.
-    """
-    points = results.points
-    seeds = [run.seed for run in results.finished if run.label == label and run.setting == setting]
-    rows = points[
-        (points["label"] == label)
-        & (points["setting"] == setting)
-        & (points["what"] == what)
-        & points["seed"].isin(seeds)
-    ]
-    column = _AXES[x][0]
-    made = []
-    for number, group in rows.groupby("round"):
-        interval = t_interval(group["value"].to_numpy())
-        made.append((number, float(group[column].mean()), interval.mean, interval.half))
-    return pd.DataFrame(made, columns=["round", "x", "mean", "half"])

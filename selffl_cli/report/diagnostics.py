@@ -11,8 +11,8 @@ import pandas as pd
 from ..metrics.names import words as metric_words
 from .collect import Results
 from .compare import Summary
-from .curves import over_seeds
-from .style import PAGE, Look, figure, hide_unused, legend_above, looks, save
+from .series import over_seeds
+from .style import PAGE, Look, figure, hide_unused, legend_above, looks, lowest, save
 
 
 def uncertainty(results: Results, out: Path) -> str | None:
@@ -130,7 +130,7 @@ def gains(results: Results, out: Path) -> str | None:
     across = "training samples of the client"
     if alike:
         across = f"clients of {sizes.min()} to {sizes.max()} training samples each"
-    with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 2.2 * rows, sharex=True, sharey=True) as (
+    with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 1.8 * rows, sharex=True, sharey=True) as (
         fig,
         axes,
     ):
@@ -158,8 +158,9 @@ def gains(results: Results, out: Path) -> str | None:
         hide_unused(axes, len(found))
         for ax in axes[:, 0]:
             ax.set_ylabel(f"personal − global ({unit})")
-        for ax in axes[-1]:
-            ax.set_xlabel(across)
+        for ax in lowest(axes, len(found)):
+            ax.tick_params(labelbottom=not alike)
+        fig.supxlabel(across, fontsize=8)
         return save(fig, out, "clients")
 
 

@@ -12,7 +12,8 @@ from .compare import limits
 from .tables import Summaries, Table, markdown
 
 CAPTIONS = {
-    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its round's mean.",
+    "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its round's mean. "
+    "Where each method has a panel, its title says where the personal models end.",
     "sweep": "Mean over seeds with 95 % interval, at each method's figures of equal rounds.",
     "sweep-uncertainty": "The method's own scalars in its last round; 95 % intervals over seeds.",
     "differences": "Paired difference to the first method, at equal rounds; violet is worse, orange better.",

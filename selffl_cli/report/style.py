@@ -119,3 +119,9 @@ def legend_above(fig: Any, axes: Any, columns: int = 4) -> None:
 def hide_unused(axes: Any, used: int) -> None:
     for ax in list(axes.flat)[used:]:
         ax.set_visible(False)
+
+
+def lowest(axes: Any, used: int) -> list[Any]:
+    """The lowest visible panel of each column, of `used` panels filled row by row."""
+    rows, columns = axes.shape
+    return [axes[max(r for r in range(rows) if r * columns + c < used), c] for c in range(columns) if c < used]
