@@ -38,10 +38,11 @@ def write_run(
     s0: float | None = None,
     train: dict[str, Any] | None = None,
     clients: int = 20,
+    calibrated: int = 2,
 ) -> Path:
     """One finished run: `accuracy` is the global test figure at each evaluated round; the personal one lies
     `personal` above it. A round costs `gradients` gradient evaluations. `status` "" leaves the run
-    unfinished."""
+    unfinished. Steps are calibrated from the round `calibrated` on."""
     setting = setting or {}
     rng = np.random.default_rng(seed)
     folder = root / experiment / f"digits-{label}-s{seed}-{key}"
@@ -106,7 +107,13 @@ def write_run(
                 "train_loss": 1.0 / number,
             }
             line["method"] = (
-                {} if s0 is None else {"s0": s0 * 0.97**number, "clipped": 0.25, "contraction": None}
+                {}
+                if s0 is None
+                else {
+                    "s0": s0 * 0.97**number,
+                    "clipped": 0.25,
+                    "contraction": 0.3 if number >= calibrated else None,
+                }
             )
             line["per_client"] = {"client": [0, 1, 2, 3], "steps": [3, 5, 8, 12]}
             if s0 is not None:

@@ -257,3 +257,12 @@ def test_command(
     assert main(["report", "made.toml", "--x", "hours"]) == 2
     assert main(["report", "made.toml", "--runs", "nowhere"]) == 1
     assert "selffl train made" in capsys.readouterr().err
+
+
+def test_page_says_that_uncertainty_never_set_the_steps(tmp_path: Path, no_pictures: None) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "actperfl", seed, curve(0.9), s0=0.3, calibrated=16)  # of 20 rounds
+        write_run(tmp_path / "runs", "actperfl-hb", seed, curve(0.9), s0=0.3)
+        write_run(tmp_path / "runs", "fedavg", seed, curve(0.9))
+    notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
+    assert len(notes) == 1 and notes[0].startswith("actperfl: local steps were FedAvg's budget in 75 % of the rounds")
