@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from selffl_cli.errors import SelfflError, UsageError, nearest
+from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.locks import alone
 from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
 from selffl_cli.validation import validate
 
-from . import DATASETS
-from .partition import Samples, partitioner
-from .periods import periods
-from .pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
+from .deal import deal
+from .pool import Assignment, Pool, PrepareOptions
+from .sources import Stage, dataset, digest_source, local_source, silent
 
-Stage = Callable[[str], None]  # told what is being done
 ROWS = 4096  # samples looked at together
-
-
-def silent(stage: str) -> None:
-    """For callers that show no progress."""
-
-
-def dataset(name: str) -> ModuleType:
-    """The module of a data set: `Options`, `load(options, source)`, and where it has them
-
-    `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
-    `SOURCE_SHA256` (the official download, or one of the named sources, for a --source left out),
-    `NAMED_SOURCES` (words that stand for another way to get it, each with a function of `stage` that gives
-    the path),
-    `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary),
-    `preview(options, source, stage)` (what is made for a person beside the shards, whether or not they are
-    there) and `EXAMPLES` (commands for its help). A `load` with a parameter `stage` tells of its progress.
-    """
-    if name not in DATASETS:
-        raise UsageError(f"unknown data set '{name}'{nearest(name, DATASETS)}")
-    return importlib.import_module(DATASETS[name][0])
 
 
 def read_options(name: str, options: Mapping[str, Any]) -> PrepareOptions:
@@ -113,7 +89,7 @@ def request(
     Raises UsageError for impossible options and a missing source, SelfflError for a download that fails.
     """
     read = options if isinstance(options, PrepareOptions) else read_options(name, options)
-    file = _local_source(name, source, stage)
+    file = local_source(name, source, stage)
     if file is not None:
         stage("checking the source")
     digest = digest_source(file) if file is not None else ""
@@ -216,81 +192,6 @@ def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
     return f"{name}-{partition}{clients}-s{options.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def _local_source(name: str, source: Path | str | None, stage: Stage) -> Path | None:
-    """The source as a file or folder on this machine, downloaded where it is an address."""
-    module = dataset(name)
-    takes: str | None = getattr(module, "SOURCE", None)
-    official: str | None = getattr(module, "SOURCE_URL", None)
-    named: dict[str, Callable[[Stage], Path]] = getattr(module, "NAMED_SOURCES", {})
-    if takes is None:
-        if source is not None:
-            raise UsageError(f"{name} takes no --source; leave it out")
-        return None
-    if source is None:
-        source = official
-    if source is None:
-        raise UsageError(f"{name} needs --source: {takes}")
-    if str(source) in named:
-        return named[str(source)](stage)
-    if "://" in str(source):
-        from .download import fetch
-
-        address = str(source)
-        digest = getattr(module, "SOURCE_SHA256", None) if address == official else None
-
-        def report(have: int, total: int | None) -> None:
-            stage(f"downloading, {have / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
-
-        return fetch(address, digest, progress=report)
-    path = Path(source)
-    if not path.exists():
-        raise UsageError(f"--source {source}: no such file or folder; give {takes}")
-    return path
-
-
-def digest_source(path: Path) -> str:
-    """sha256 of a file, or over the names and sha256 of the files of a folder."""
-    if path.is_file():
-        return sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def deal(pool: Pool, options: PrepareOptions) -> Assignment:
-    """Client and part of every sample, drawn from the seed alone. No client is without a training sample."""
-    method = partitioner(options.partition)
-    natural = options.partition == "natural"
-    if natural and pool.client is not None:
-        clients = len(pool.client_names) if pool.client_names else int(pool.client.max()) + 1
-        if options.clients not in (None, clients):
-            raise UsageError(
-                f"partition 'natural' has {clients} clients, not {options.clients}; leave --clients out"
-            )
-    elif options.clients is None and not natural:
-        raise UsageError(f"partition '{options.partition}' needs a number of clients; add --clients")
-    else:
-        clients = options.clients or 1
-    if clients > len(pool):
-        raise UsageError(f"{clients} clients, but only {len(pool)} samples; ask for fewer clients")
-    samples = Samples(pool.arrays["y"], pool.client, pool.features or _plain_features(pool))
-    client = method.deal(samples, clients, generator(options.seed, "partition"))
-    period = periods(pool, client, options) if options.periods > 1 else None
-    cell = client if period is None else client * options.periods + period  # each is split by itself
-    part = pool.part
-    if part is None:
-        part = split(cell, options.validation, options.test, generator(options.seed, "split"))
-    without = np.flatnonzero(np.bincount(cell[part == TRAIN], minlength=clients * options.periods) == 0)
-    if len(without):
-        empty = np.unique(without // options.periods)
-        first = f"client {empty[0]} first"
-        if period is not None:
-            first += f", in period {without[0] % options.periods + 1}; ask for fewer periods or clients"
-        raise SelfflError(f"{len(empty)} of {clients} clients have no training sample ({first})")
-    return Assignment(client, part, clients, period)
-
-
 def _check_numbers(name: str, pool: Pool) -> None:
     """SelfflError where an array holds NaN or infinity: training on it would diverge, and evaluation lie."""
     for key, values in pool.arrays.items():
@@ -301,32 +202,6 @@ def _check_numbers(name: str, pool: Pool) -> None:
             if bad.any():
                 row = begin + int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
                 raise SelfflError(f"{name}: sample {row} has a number in '{key}' that is not finite; mend the source")
-
-
-def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:
-    x = pool.arrays["x"]
-    return (lambda: x.reshape(len(x), -1)) if x.dtype.kind == "f" else None
-
-
-def split(client: np.ndarray, validation: float, test: float, rng: np.random.Generator) -> np.ndarray:
-    """Part of each sample [n]: inside each client `test` of its samples, then `validation` of the rest, at
-    random.
-
-    Shares are rounded to the nearest number of samples, but a client of two samples or more has at least one
-    for test, one of three or more at least one for validation, and every client at least one for training.
-    """
-    sizes = np.bincount(client)
-    tests = np.minimum(np.maximum(np.floor(test * sizes + 0.5), test > 0), sizes - 1)
-    rest = sizes - tests
-    validations = np.minimum(np.maximum(np.floor(validation * rest + 0.5), validation > 0), rest - 1)
-    order = np.lexsort((rng.random(len(client)), client))  # by client, at random inside
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    rank = np.empty(len(client), np.int64)
-    rank[order] = np.arange(len(client)) - starts[client[order]]
-    part = np.full(len(client), TRAIN)
-    part[rank < (tests + validations)[client]] = VALIDATION
-    part[rank < tests[client]] = TEST
-    return part
 
 
 def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:

@@ -151,7 +151,7 @@ def load(options: WakeWordOptions, source: Path, stage: Stage, citation: str) ->
     """x float16 [n, frames, 64], normalised log-mel energies; y int64 [n], 1 for the wake word; `speaker`
     int64 [n], for resampling by speaker. A client is a device (or what clients.csv calls so).
     """
-    from .prepare import digest_source
+    from .sources import digest_source
 
     stage("reading names")
     asked = plan(options, source)

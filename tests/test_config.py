@@ -21,11 +21,11 @@ from selffl_cli.config import (
     experiment_names,
     load_experiment,
     parse_seeds,
-    train_config,
 )
 from selffl_cli.errors import UsageError, nearest
 from selffl_cli.plan import PlannedRun, Request, data_folder, plan, resolve_method
 from selffl_cli.spec import format_spec, parse_spec, parse_value
+from selffl_cli.train_config import train_config
 from selffl_cli.validation import validate
 
 SMALL: dict[str, Any] = {

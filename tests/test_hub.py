@@ -26,8 +26,9 @@ from image_files import (
 )
 
 from data_prep import cifar10, femnist, hub
+from data_prep.deal import deal
 from data_prep.pool import Pool
-from data_prep.prepare import deal, prepare
+from data_prep.prepare import prepare
 from selffl_cli.shards import Shards
 
 

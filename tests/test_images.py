@@ -30,8 +30,9 @@ from image_files import (
 )
 
 from data_prep import cifar10, images, mnist
+from data_prep.deal import deal
 from data_prep.pool import Pool
-from data_prep.prepare import deal, prepare
+from data_prep.prepare import prepare
 from data_prep.skew import few_classes
 from selffl_cli.errors import UsageError
 from selffl_cli.shards import Shards

@@ -64,7 +64,7 @@ for _name, (_, _help) in DATASETS.items():
 
 def _command(name: str) -> Any:
     """The command of one data set: pydantic fields become options, and only those given are passed on."""
-    from data_prep.prepare import dataset
+    from data_prep.sources import dataset
 
     module = dataset(name)
     fields = {

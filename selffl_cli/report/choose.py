@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Experiment, TrainConfig, apply_setting, train_config
+from ..config import Experiment, apply_setting
 from ..errors import SelfflError, UsageError
 from ..runs import RunFolder
 from ..spec import parse_spec
+from ..train_config import TrainConfig, train_config
 
 
 def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFolder], list[str]]:
