@@ -1,14 +1,4 @@
-"""Client shards: one folder that holds a data set as it was dealt to clients.
-
-    manifest.json          name, arguments, sources, counts, citation and the sha256 of every file below
-    clients.parquet        a row a client: client, name, group, n_train, n_validation, n_test, labels, …
-    train.safetensors      arrays ordered by client, and `offsets` [clients + 1]; so for validation and test.
-                           With periods also `period` [n], by which the samples of a client are ordered
-    shared.safetensors     optional arrays that belong to no client (word vectors, a true centre)
-
-A folder is written beside its place, made durable and renamed, so one that exists is whole. Nothing is
-unpickled.
-"""
+"""A shard folder written whole or not at all: beside its place, made durable, renamed."""
 
 from __future__ import annotations
 
@@ -21,70 +11,19 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, ValidationError
 
-from . import structure
-from .errors import SelfflError
-from .seal import seal, unseal
-from .validation import Strict
+from ..errors import SelfflError
+from ..seal import seal
+from .manifest import FORMAT_VERSION, PARTS, PERIODS_VERSION, Manifest, sha256
 
-if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs it
+if TYPE_CHECKING:
     import pyarrow
-    from torch import Tensor
 
-FORMAT_VERSION = 1
-PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period
-PARTS = ("train", "validation", "test")
 HASHED = 100_000  # clients whose values are JSON at once
-AGAIN = structure.AGAIN
-
-
-class Source(Strict):
-    """A file that the data came from."""
-
-    name: str
-    sha256: str
-
-
-class Samples(Strict):
-    """Samples in each part, over all clients."""
-
-    train: int = Field(ge=0)
-    validation: int = Field(ge=0)
-    test: int = Field(ge=0)
-
-
-class Input(Strict):
-    """One sample's `x`: its shape without the sample dimension, and its type as numpy names it."""
-
-    shape: list[Annotated[int, Field(ge=0, lt=2**31)]]
-    dtype: str
-
-
-class Manifest(Strict):
-    """Everything about a shard folder but the samples."""
-
-    format_version: int
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)  # names run folders
-    partition: str
-    task: Literal["classification", "gaussian", "language-model", "tagging"]
-    sources: list[Source]
-    arguments: dict[str, Any]
-    clients: int = Field(ge=1)
-    periods: int = Field(1, ge=1)
-    samples: Samples
-    classes: list[str]
-    input: Input
-    citation: str
-    notes: dict[str, Any]
-    files: dict[str, str]  # file name: sha256
-    data_hash: str  # over the arrays and the client table, not the way they were asked for
-    sha256: str = ""  # over the rest of the manifest; shards of an older selffl have none
 
 
 @dataclass
@@ -260,127 +199,3 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a shard folder, or a SelfflError that says why it cannot be used."""
-    path = folder / "manifest.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise SelfflError(f"{folder}: no shards here; make them with `selffl prepare`") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise SelfflError(f"{path}: not a manifest of shards; {AGAIN}") from None
-    if version not in (FORMAT_VERSION, PERIODS_VERSION):
-        raise SelfflError(
-            f"{folder}: shards of format {version}, this selffl reads formats {FORMAT_VERSION} and {PERIODS_VERSION}; "
-            f"{AGAIN}"
-        )
-    try:
-        unseal(content)
-    except ValueError:
-        raise SelfflError(f"{path}: is damaged (its checksum does not agree with the rest of it); {AGAIN}") from None
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise SelfflError(f"{path}: {key}: {first['msg'].lower()}; {AGAIN}") from None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the data: client m's samples are rows offsets[m] to offsets[m + 1] of every array."""
-
-    arrays: dict[str, Tensor]  # memory-mapped, each [n, …]
-    offsets: np.ndarray  # int64 [clients + 1]
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Samples of each client, int64 [clients]."""
-        return np.diff(self.offsets)
-
-
-class Shards:
-    """A shard folder opened for reading. Arrays are mapped when they are first asked for."""
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
-        self.manifest = manifest
-        self._parts: dict[str, Part] = {}
-
-    @classmethod
-    def open(cls, path: Path | str, verify: bool = True) -> Shards:
-        """Open a folder; with `verify` every file is read once and its sha256 compared with the manifest.
-
-        Raises SelfflError naming the folder or file when it is missing, of another format, or damaged.
-        """
-        path = Path(path)
-        manifest = read_manifest(path)
-        known = {"clients.parquet", "shared.safetensors", *(f"{part}.safetensors" for part in PARTS)}
-        missing = known - {"shared.safetensors"} - set(manifest.files)
-        if missing or not set(manifest.files) <= known:
-            raise SelfflError(f"{path / 'manifest.json'}: does not list the files of shards; {AGAIN}")
-        for name, digest in manifest.files.items():
-            if not (path / name).is_file():
-                raise SelfflError(f"{path / name}: is missing; {AGAIN}")
-            if verify and sha256(path / name) != digest:
-                raise SelfflError(f"{path / name}: is damaged (not what the manifest says); {AGAIN}")
-        for part in PARTS:
-            structure.check_header(path / f"{part}.safetensors", manifest, part)
-        return cls(path, manifest)
-
-    @property
-    def hash(self) -> str:
-        """Names the data: equal hashes, equal numbers."""
-        return self.manifest.data_hash
-
-    @property
-    def num_clients(self) -> int:
-        return self.manifest.clients
-
-    @property
-    def periods(self) -> int:
-        return self.manifest.periods
-
-    @cached_property
-    def clients(self) -> pyarrow.Table:
-        """clients.parquet: a row a client, in order of the client index."""
-        return structure.read_clients(self.path / "clients.parquet", self.manifest)
-
-    def part(self, name: str) -> Part:
-        """`train`, `validation` or `test`."""
-        if name not in PARTS:
-            raise ValueError(f"no part '{name}'; there are {', '.join(PARTS)}")
-        if name not in self._parts:
-            arrays = _map_tensors(self.path / f"{name}.safetensors")
-            offsets = arrays.pop("offsets").numpy().copy()
-            structure.check_part(self.path / f"{name}.safetensors", self.manifest, arrays, offsets, self.shared)
-            self._parts[name] = Part(arrays, offsets)
-        return self._parts[name]
-
-    @cached_property
-    def shared(self) -> dict[str, Tensor]:
-        """Arrays that belong to no client, memory-mapped; empty when there are none."""
-        name = "shared.safetensors"
-        arrays = _map_tensors(self.path / name) if name in self.manifest.files else {}
-        structure.check_shared(self.path / name, self.manifest, arrays)
-        return arrays
-
-
-def _map_tensors(path: Path) -> dict[str, Tensor]:
-    """Every array of a safetensors file; pages are read when touched, and a write never reaches the file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise SelfflError(f"{path}: cannot be read ({error}); {AGAIN}") from None
