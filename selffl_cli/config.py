@@ -19,6 +19,7 @@ from . import replay
 from .errors import UsageError, nearest
 from .toml import read_toml
 from .train_config import YOUNGER, TrainConfig
+from .train_config import train_config as train_config
 from .validation import Strict, validate
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;

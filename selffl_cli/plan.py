@@ -13,14 +13,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from . import methods, models, replay, selection
-from .config import ENGINE_VERSION, WARM_START, Experiment, RunConfig, apply_setting
+from .config import (
+    ENGINE_VERSION,
+    WARM_START,
+    Experiment,
+    RunConfig,
+    TrainConfig,
+    apply_setting,
+    train_config,
+)
 from .errors import SelfflError, UsageError, nearest
 from .privacy.budget import budget_of
 from .privacy.options import private_options
 from .runs import MODELS, RunFolder
 from .shards import Shards, sha256
 from .spec import parse_spec
-from .train_config import TrainConfig, train_config
 
 
 @dataclass
