@@ -10,11 +10,11 @@ from typing import Any
 
 from . import methods, models
 from .config import ENGINE_VERSION, RunConfig
+from .controls import Keep
 from .errors import SelfflError, UsageError
 from .plan import PlannedRun, data_record
 from .runs import CLIENTS, MODELS, RECORD, RunFolder
 from .shards import Shards, sha256
-from .training import Keep
 from .validation import validate
 
 TIMES = ("seconds", "eval_seconds", "files")  # of a result, not numbers of the method

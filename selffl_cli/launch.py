@@ -12,12 +12,13 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
+from .controls import Controls, Keep, Place, Stopped
 from .engine.choice import Engine
 from .engine.team import Team
 from .plan import PlannedRun
 from .runs import CHECKPOINT, RunFolder
 from .runs.checkpoint import Checkpoints
-from .training import Controls, Keep, Place, Stopped, Training
+from .training import Training
 
 
 class Display(Protocol):

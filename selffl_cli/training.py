@@ -8,12 +8,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +18,12 @@ from torch import Tensor
 
 from . import models, selection
 from .config import WARM_START, RunConfig
+from .controls import Controls, Line, Stopped
 from .engine.aggregation import Unbiased
 from .engine.allocator import keep_freed_memory
-from .engine.choice import Choice, Engine, choose, resumed_engine
+from .engine.choice import Choice, choose, resumed_engine
 from .engine.cohort import Cohort, Truth
 from .engine.collective import Collective
-from .engine.evaluation import Sums
 from .engine.flat import DevicePart, FlatModel
 from .engine.gpu import set_precision
 from .engine.ranks import run_ranks
@@ -35,6 +32,7 @@ from .engine.stacked import StackedCohort, stacked_engine
 from .engine.store import ClientStore, disk_full, shared_zeros
 from .engine.team import Team
 from .errors import SelfflError, UsageError
+from .finish import GLOBAL, finish
 from .judging import Judge, finite
 from .methods import build as build_method
 from .models.task import TASKS
@@ -43,49 +41,12 @@ from .replay.stream import Stream, by_period
 from .runs import CHECKPOINT, ENVIRONMENT, METRICS, PARTICIPATIONS, RunFolder
 from .runs.checkpoint import TABLES, Checkpoints, Saved
 from .runs.environment import describe
-from .runs.results import write_clients, write_models
-from .runs.scores import scored_by_speaker, write_scores
+from .runs.scores import scored_by_speaker
 from .shards import PARTS, Shards
+from .totals import Totals
 
 GO, SAVE, STOP = 0, 1, 2
-GLOBAL = -1  # who diverged, when it is no client
 KEEP_LIMIT = 100 * 2**20  # personal models above this many bytes are not kept by default
-
-Keep = Literal["auto", "global", "personal", "none"]
-Place = Literal["memory", "disk"]
-Line = dict[str, Any]
-
-
-class Stopped(Exception):
-    """Training was asked to stop; a checkpoint holds the rounds that are done."""
-
-
-@dataclass
-class Controls:
-    """What a person may change without changing a number (device and engine: but for the order of sums)."""
-
-    workers: int = 1
-    device: str = "cpu"
-    engine: Engine = "auto"
-    keep: Keep = "auto"
-    client_store: Place = "memory"
-    checkpoint_seconds: float = 30.0
-    should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
-    watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
-    team: Team | None = None  # the ranks that torchrun started, instead of forked workers
-
-
-@dataclass
-class Totals:
-    """Cumulative counts of a run, kept over a resume."""
-
-    gradients: int = 0
-    samples: int = 0
-    steps: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    seconds: float = 0.0
-    eval_seconds: float = 0.0
 
 
 class Training:
@@ -268,7 +229,7 @@ class Training:
                 command = GO
                 if metrics:
                     self.totals.seconds = before + time.perf_counter() - begun
-                    line["time"] = self._time()
+                    line["time"] = self.totals.time()
                     text = json.dumps(line).encode() + b"\n"
                     metrics.write(text)
                     metrics.flush()
@@ -299,7 +260,7 @@ class Training:
         finally:
             if metrics:
                 metrics.close()
-        return self._finish(line, sums) if master else {}
+        return finish(self, line, sums) if master else {}
 
     def _reached(self, line: Line) -> bool:
         """Whether this evaluation found what `stop_at` asks for."""
@@ -327,11 +288,7 @@ class Training:
         per_client = {name: cohort.gather(values.double()).tolist() for name, values in counts.per_client.items()}
         down, up = self.method.traffic(self.model.size, self.model.head_size)
         bytes_each = cohort.size * self.model.vector.element_size()
-        totals.gradients += gradients
-        totals.samples += samples
-        totals.steps += steps
-        totals.bytes_down += down * bytes_each
-        totals.bytes_up += up * bytes_each
+        totals.add(gradients, samples, steps, up * bytes_each, down * bytes_each)
         cohort.dealt.share_rows(self.store)
         if collective.rank == 0:
             self.touched.append(cohort.everyone.cpu().numpy())
@@ -357,45 +314,3 @@ class Training:
         if lost:
             line["diverged"] = min(lost)
         return line
-
-    def _time(self) -> dict[str, float]:
-        totals = self.totals
-        training = max(totals.seconds - totals.eval_seconds, 1e-9)
-        return {"seconds": round(totals.seconds, 3), "eval_seconds": round(totals.eval_seconds, 3),
-                "steps_per_second": round(totals.steps / training, 1)}  # fmt: skip
-
-    def _finish(self, line: Line, sums: dict[str, Sums]) -> dict[str, Any]:
-        """Write the final figures and models; result.json last, since its presence means finished."""
-        lost = line.get("diverged")
-        theta, kept = self.method.global_(self.state), self.kept if lost is None else None
-        write_clients(self.folder.path, self.shards, sums, self.judge, self.task.metric, self.store)
-        write_models(
-            self.folder.path,
-            self.model.named(theta) if theta is not None and self.keeps_global else {},
-            kept if self.keeps_personal else None,
-            self.model.layout,
-        )
-        detected = self.parts if self.config.label == WARM_START else self.scored  # a start is the tables' baseline
-        write_scores(self.folder.path, self.shards, self.model, detected, theta, kept)
-        result: dict[str, Any] = {
-            "status": "finished" if lost is None else "diverged",
-            "round": line["round"],
-            "final": line.get("eval", {}),
-            **vars(self.totals),
-        }
-        if lost is not None:
-            result["client"] = lost
-            who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"
-            result["message"] = f"{who} were not finite in round {line['round']}"
-        if self.private:
-            result["privacy"] = self.private.result(line["round"], theta)
-        if len(self.newcomers) and lost is None:
-            result["final"]["new"] = self.judge.newcomers()
-        if self.truth is not None and theta is not None:  # how well the centre itself was estimated
-            true = self.shards.shared["theta_0"].to(theta)
-            result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
-        finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        self.folder.write_json(ENVIRONMENT, {**self.folder.environment, **finished})
-        result = self.folder.write_result(result)
-        self.checkpoints.clear()
-        return result
