@@ -39,10 +39,12 @@ def write_run(
     train: dict[str, Any] | None = None,
     clients: int = 20,
     calibrated: int = 2,
+    sent: int = 1000,
 ) -> Path:
     """One finished run: `accuracy` is the global test figure at each evaluated round; the personal one lies
     `personal` above it. A round costs `gradients` gradient evaluations. `status` "" leaves the run
-    unfinished. Steps are calibrated from the round `calibrated` on."""
+    unfinished. Steps are calibrated from the round `calibrated` on;
+    `sent` bytes go up in a round."""
     setting = setting or {}
     rng = np.random.default_rng(seed)
     folder = root / experiment / f"digits-{label}-s{seed}-{key}"
@@ -102,8 +104,8 @@ def write_run(
                 "steps": 28,
                 "gradients": gradients * number,
                 "samples": 280 * number,
-                "bytes_up": 1000 * number,
-                "bytes_down": 1100 * number,
+                "bytes_up": sent * number,
+                "bytes_down": sent * number * 11 // 10,
                 "train_loss": 1.0 / number,
             }
             line["method"] = (

@@ -266,3 +266,15 @@ def test_page_says_that_uncertainty_never_set_the_steps(tmp_path: Path, no_pictu
         write_run(tmp_path / "runs", "fedavg", seed, curve(0.9))
     notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
     assert len(notes) == 1 and notes[0].startswith("actperfl: local steps were FedAvg's budget in 75 % of the rounds")
+
+
+def test_page_says_that_fedrep_shared_nothing(tmp_path: Path, no_pictures: None) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "fedrep", seed, curve(0.9), sent=0)
+        write_run(tmp_path / "runs", "local", seed, curve(0.9), sent=0)
+    report = make(tmp_path, methods={"fedrep": {}, "local": {}})
+    assert [note.split(":")[0] for note in report.results.notes if "nothing was sent" in note] == ["fedrep"]
+    for seed in range(2):
+        write_run(tmp_path / "other", "fedrep", seed, curve(0.9))
+    other = build(experiment(methods={"fedrep": {}}), tmp_path / "other", tmp_path / "results", [], "")
+    assert not any("nothing was sent" in note for note in other.results.notes)

@@ -20,7 +20,7 @@ from .choose import choose, refuse_mixed
 from .detection import Detection, detection
 from .fairness import final_points
 from .privacy import audit_points
-from .remarks import uncalibrated
+from .remarks import silent, uncalibrated
 from .target import target_points
 
 SHARES = (
@@ -154,7 +154,7 @@ def collect(experiment: Experiment, root: Path) -> Results:
     if found:
         points = pd.concat([points, *_detected(points, found)], ignore_index=True)
         notes += found.notes
-    notes += uncalibrated(points, runs)
+    notes += [*uncalibrated(points, runs), *silent(points, runs)]
     for run in runs:
         if run.diverged:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"

@@ -34,3 +34,15 @@ def uncalibrated(points: pd.DataFrame, runs: Sequence[Run]) -> list[str]:
                 "uncertainty sets them only once every client of a round has taken part before."
             )
     return notes
+
+
+def silent(points: pd.DataFrame, runs: Sequence[Run]) -> list[str]:
+    """A note for a method that had a global model to learn, but sent nothing: FedRep on a model that is all head."""
+    spoken = points.groupby("label")["bytes"].max()
+    federated = {run.label for run in runs if not run.diverged and run.folder.record["method"]["name"] == "fedrep"}
+    return [
+        f"{label}: nothing was sent, as the whole model is the clients' head: this is training alone, and half of the "
+        "gradients, those of the body, move nothing."
+        for label in sorted(federated)
+        if spoken.get(label) == 0
+    ]
