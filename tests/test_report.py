@@ -201,7 +201,10 @@ def test_terminal_fits_80_columns(tmp_path: Path, no_pictures: None) -> None:
     write_run(tmp_path / "runs", "a-method-with-a-long-name:and=options", 0, curve(0.9), status="diverged")
     report = make(
         tmp_path,
-        claims=[claim("actperfl:test.personal", "fedavg:test.personal", required=True, paper="+2.0")],
+        claims=[
+            claim("actperfl:test.personal", "fedavg:test.personal", required=True, paper="+2.0")
+            | {"id": "uncertainty-is-recorded"}
+        ],
     )
     console = Console(width=80, record=True, file=io.StringIO())
     print_report(report, console)
@@ -209,6 +212,7 @@ def test_terminal_fits_80_columns(tmp_path: Path, no_pictures: None) -> None:
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert "reproduced" in text and "required" in text and "…" not in text
+    assert "uncertainty-is-" in text and "recorded" in text  # a long name breaks at its hyphens
     assert text.index("So it is") < text.index("fedavg")
     table = text[text.index("Finished runs") :]
     row = next(line for line in table.splitlines() if "→ actperfl" in line)

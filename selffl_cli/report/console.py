@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +16,7 @@ from .collect import Results
 from .tables import Cell, Column, cell, figures, metric_name
 from .terminal import head
 
+CLAIM = 18  # columns that a claim has at least
 _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 
 
@@ -37,7 +39,7 @@ def print_report(report: Report, console: Console) -> None:
 def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
     table = RichTable(title="Claims", title_justify="left", show_lines=True, expand=False)
     table.add_column("verdict", max_width=13)
-    table.add_column("claim", ratio=1, min_width=18, overflow="fold")
+    table.add_column("claim", ratio=1, min_width=CLAIM, overflow="fold")
     table.add_column("paper", max_width=9)
     table.add_column("ours", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", max_width=16)
@@ -57,7 +59,7 @@ def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
         left, _, right = entry.sides(results).partition(" vs ")
         table.add_row(
             verdict,
-            f"[bold]{escape(claim.id)}[/] {escape(claim.text)}",
+            f"[bold]{escape(textwrap.fill(claim.id, CLAIM))}[/] {escape(claim.text)}",
             escape(claim.paper) or "–",
             f"{left}\nvs {right}",
             effect,
