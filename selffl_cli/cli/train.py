@@ -5,52 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import UsageError
-
-
-class Place(StrEnum):
-    """Where per-client rows lie."""
-
-    memory = "memory"
-    disk = "disk"
-
-
-class LauncherName(StrEnum):
-    """What carries runs out."""
-
-    local = "local"
-    ray = "ray"
-
-
-class KeepModels(StrEnum):
-    """Which final models a run folder keeps."""
-
-    auto = "auto"
-    global_ = "global"
-    personal = "personal"
-    none = "none"
-
-
-class Engine(StrEnum):
-    """How the clients of a round are computed."""
-
-    auto = "auto"
-    sequential = "sequential"
-    stacked = "stacked"
-
-
-class Precision(StrEnum):
-    """Of the matrix products of training."""
-
-    float32 = "float32"
-    tf32 = "tf32"
-    bf16 = "bf16"
+from .choices import Engine, KeepModels, LauncherName, Place, Precision
 
 
 def train(
