@@ -10,6 +10,7 @@ from run_folders import curve, experiment, write_run
 
 from selffl_cli.report import multiples
 from selffl_cli.report.build import build
+from selffl_cli.report.style import figure, plain_log
 
 METHODS = ["actperfl", "fedavg", "fedprox", "ditto", "apfl", "fedrep", "local", "pfedme"]
 
@@ -65,3 +66,14 @@ def test_few_methods_share_panels(tmp_path: Path, drawn: list[Any]) -> None:
         write_run(tmp_path / "runs", label, 0, curve(0.9))
     report = build(experiment(), tmp_path / "runs", tmp_path / "results", ["rounds"], "")
     assert (report.folder / "curves-rounds.png").exists() and not drawn
+
+
+def test_a_logarithmic_axis_has_plain_numbers(tmp_path: Path) -> None:
+    with figure(1, 1, 3.5, 2.0) as (fig, axes):
+        ax = axes[0, 0]
+        ax.plot([20, 300], [1, 2])
+        ax.set_xscale("log")
+        plain_log(ax.xaxis)
+        fig.canvas.draw()
+        shown = [text.get_text() for text in ax.get_xticklabels(which="both") if text.get_text()]
+        assert {"20", "50", "100", "200"} <= set(shown) and not any("^" in text for text in shown)

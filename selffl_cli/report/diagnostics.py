@@ -12,7 +12,7 @@ from ..metrics.names import words as metric_words
 from .collect import Results
 from .compare import Summary
 from .series import over_seeds
-from .style import PAGE, Look, figure, hide_unused, legend_above, looks, lowest, save
+from .style import PAGE, Look, figure, hide_unused, legend_above, looks, lowest, plain_log, save
 
 
 def uncertainty(results: Results, out: Path) -> str | None:
@@ -87,6 +87,7 @@ def _log(ax: Any) -> None:
     )
     if values.size and (values > 0).all():
         ax.set_yscale("log")
+        plain_log(ax.yaxis)
 
 
 def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
@@ -155,6 +156,7 @@ def gains(results: Results, out: Path) -> str | None:
             ax.set_title(f"{label}: {100 * better.mean():.0f} % of clients gain")
             if not alike and frame["n_train"].max() > 10 * max(frame["n_train"].min(), 1):
                 ax.set_xscale("log")
+                plain_log(ax.xaxis)
         hide_unused(axes, len(found))
         for ax in axes[:, 0]:
             ax.set_ylabel(f"personal − global ({unit})")

@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe & Ito, "Color Universal Design" (2008), the yellow left out: it is too faint for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -125,3 +126,11 @@ def lowest(axes: Any, used: int) -> list[Any]:
     """The lowest visible panel of each column, of `used` panels filled row by row."""
     rows, columns = axes.shape
     return [axes[max(r for r in range(rows) if r * columns + c < used), c] for c in range(columns) if c < used]
+
+
+def plain_log(axis: Any) -> None:
+    """Ticks of a logarithmic axis as plain numbers, few enough to stand apart: 20, 50, 100."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
