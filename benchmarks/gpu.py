@@ -16,9 +16,12 @@ import argparse
 import contextlib
 import json
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, median, pstdev
@@ -42,6 +45,8 @@ from selffl_cli.engine.stacked_lstm import StackedLSTMLayers, fused_cell, plain_
 from selffl_cli.engine.store import ClientStore
 from selffl_cli.methods import METHODS, build, resolve
 from selffl_cli.models.cnn import CNN
+from selffl_cli.models.cnn11 import CNN11
+from selffl_cli.models.cnn_cifar import CifarCNN
 from selffl_cli.models.lstm import StackedLSTM
 from selffl_cli.models.task import TASKS
 from selffl_cli.plan import Request, default_device, plan
@@ -50,38 +55,58 @@ from selffl_cli.training import Controls, Training
 
 GOALS = {"W1": 10, "W2": 20}  # times the sequential engine on the same GPU
 Rows = list[list[str]]
+Draw = Callable[[int], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """FedAvg on made-up data: clients of `least` to `most` samples, `cohort` of them a round, one local epoch."""
+
+    clients: int
+    cohort: int
+    least: int
+    most: int
+    rate: float
+    make: Callable[[np.random.Generator, int], tuple[nn.Module, Draw]]
+    batch: int = 10
+
+    def part(self, times: int) -> Kind:
+        """A part of it, in the same shape: a tenth for a quick look, several times the clients a round, …"""
+        return replace(self, clients=max(2, self.clients // times), cohort=max(2, self.cohort // times))
 
 
 class Workload:
-    """W1 or W2 from a seed, on a device; `small` keeps its shape and a tenth of its clients."""
+    """One of KINDS from a seed, on a device."""
 
-    def __init__(self, name: str, device: torch.device, seed: int = 0, small: bool = False) -> None:
-        rng = np.random.default_rng([seed, name == "W1"])
-        clients, self.cohort, least, most = (200, 20, 20, 60) if name == "W1" else (772, 77, 30, 120)
-        clients, self.cohort = (clients // 10, self.cohort // 10) if small else (clients, self.cohort)
-        sizes = rng.integers(least, most + 1, clients)
-        self.rate, module, draw = (0.05, *images(rng, seed)) if name == "W1" else (0.5, *texts(rng, seed))
-        self.parts = {}
-        for part, counts in (("train", sizes), ("test", np.full(clients, 10))):
+    def __init__(self, kind: Kind, device: torch.device, seed: int = 0) -> None:
+        rng = np.random.default_rng([seed, kind.clients])
+        sizes = rng.integers(kind.least, kind.most + 1, kind.clients)
+        module, draw = kind.make(rng, seed)
+        self.kind, self.parts = kind, dict[str, DevicePart]()
+        for part, counts in (("train", sizes), ("test", np.full(kind.clients, 10))):
             x, y = draw(int(counts.sum()))
             offsets = np.concatenate([[0], np.cumsum(counts)])
             self.parts[part] = DevicePart(Part({"x": x, "y": y}, offsets), device, torch.float32)
         self.flat = FlatModel(module, TASKS["classification"], device, torch.float32)
-        self.budget, self.seed, self.number = -(-sizes // 10), seed, 0
+        self.budget, self.seed, self.number = -(-sizes // kind.batch), seed, 0
         self.method = build(resolve("fedavg", {})[0])
-        self.state = self.method.init(self.flat.start, ClientStore(clients, device))
+        self.state = self.method.init(self.flat.start, ClientStore(kind.clients, device))
+
+    def engine(self) -> Stacked:
+        return stacked_engine(self.flat, self.parts["train"], self.kind.batch)
 
     @torch.no_grad()
     def round(self, stacked: Stacked | None) -> float:
         """Train one more round; its seconds, the device's work included."""
         make: Any = SequentialCohort if stacked is None else partial(StackedCohort, stacked)
         self.number += 1
-        ids = np.random.default_rng([self.seed, self.number]).choice(len(self.budget), self.cohort, replace=False)
+        kind = self.kind
+        ids = np.random.default_rng([self.seed, self.number]).choice(kind.clients, kind.cohort, replace=False)
         wait(self.flat.device)
         begun = time.perf_counter()
         cohort = make(
             self.flat, self.parts["train"], self.state.clients, Collective(), np.sort(ids), self.budget,
-            seed=self.seed, round_=self.number, batch_size=10, learning_rate=self.rate,
+            seed=self.seed, round_=self.number, batch_size=kind.batch, learning_rate=kind.rate,
         )  # fmt: skip
         self.state = self.method.round(self.state, cohort)
         wait(self.flat.device)
@@ -92,7 +117,7 @@ class Workload:
         return float(sample_scores(self.flat, self.state.server["theta"], part.x, part.y)[0].mean())
 
 
-def images(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[int], tuple[Tensor, Tensor]]]:
+def images(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Draw]:
     """Ten coarse patterns under noise."""
     patterns = rng.random((10, 7, 7)).repeat(4, 1).repeat(4, 2)
 
@@ -105,7 +130,7 @@ def images(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[in
     return CNN((1, 28, 28), [16, 32], 128, 10), draw
 
 
-def texts(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[int], tuple[Tensor, Tensor]]]:
+def texts(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Draw]:
     """Texts of 25 of 10,000 words by Zipf's law; the label leans on one direction of their vectors."""
     words, share = rng.normal(0, 0.3, (10_000, 50)).astype(np.float32), 1 / np.arange(1, 10_000)
 
@@ -116,6 +141,40 @@ def texts(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Callable[[int
 
     torch.manual_seed(seed)
     return StackedLSTM(torch.from_numpy(words)), draw
+
+
+def pictures(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Draw]:
+    """Noise in the shape of CIFAR-10, for its network."""
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
+        x = rng.integers(0, 256, (n, 3, 32, 32), np.uint8)
+        return torch.from_numpy(x), torch.from_numpy(rng.integers(0, 10, n))
+
+    torch.manual_seed(seed)
+    return CifarCNN((3, 32, 32), [32, 64, 128], 128, 10), draw
+
+
+def clips(rng: np.random.Generator, seed: int) -> tuple[nn.Module, Draw]:
+    """Noise in the shape of log-mel energies, for the wake-word network."""
+
+    def draw(n: int) -> tuple[Tensor, Tensor]:
+        x = rng.standard_normal((n, 76, 64), np.float32)
+        return torch.from_numpy(x), torch.from_numpy(rng.integers(0, 2, n))
+
+    torch.manual_seed(seed)
+    return CNN11(76, 64, 2), draw
+
+
+KINDS = {
+    "W1": Kind(200, 20, 20, 60, 0.05, images),
+    "W2": Kind(772, 77, 30, 120, 0.5, texts),
+    "CIFAR": Kind(40, 10, 300, 420, 0.01, pictures, batch=20),
+    "wake words": Kind(5, 5, 200, 320, 0.001, clips, batch=32),
+}
+
+
+def kinds(quick: bool) -> dict[str, Kind]:
+    return {name: KINDS[name].part(10) for name in GOALS} if quick else KINDS
 
 
 def wait(device: torch.device) -> None:
@@ -136,12 +195,12 @@ def agreement(device: torch.device, quick: bool) -> Rows:
     for name in ("fedavg", "actperfl") if quick else [name for name in METHODS if name != "oracle"]:
         ends = []
         for stacked in (False, True):
-            work = Workload("W1", device, small=True)
+            work = Workload(KINDS["W1"].part(5), device)
             work.flat = FlatModel(work.flat.module, work.flat.task, device, torch.float64)
             work.method = build(resolve(name, {})[0])
             work.state = work.method.init(work.flat.start, ClientStore(len(work.budget), device))
             work.parts = {k: double(part) for k, part in work.parts.items()}
-            engine = stacked_engine(work.flat, work.parts["train"], 10) if stacked else None
+            engine = work.engine() if stacked else None
             for _ in range(1 if quick else 3):
                 work.round(engine)
             ends.append(next(iter(work.state.server.values()), work.state.clients.read("theta", torch.arange(5))))
@@ -161,18 +220,18 @@ def difference(one: Tensor, other: Tensor) -> str:
 def speed(device: torch.device, quick: bool, figures: dict[str, Any]) -> Rows:
     """Rounds of both engines in turns, each on its own copy of the workload."""
     rows: Rows = []
-    for name in ("W1", "W2"):
-        plain, other = (Workload(name, device, small=quick) for _ in range(2))
-        stacked = stacked_engine(other.flat, other.parts["train"], 10)
+    for name, kind in kinds(quick).items():
+        plain, other = (Workload(kind, device) for _ in range(2))
+        stacked = other.engine()
         times: tuple[list[float], list[float]] = ([], [])
-        for number in range(2 if quick else 25):
+        for number in range(2 if quick else 25 if name in GOALS else 12):
             pair = plain.round(None), other.round(stacked)
             if number >= (1 if quick else 5):  # libraries warm up and steps are captured in the first ones
                 for kept, seconds in zip(times, pair, strict=True):
                     kept.append(seconds)
         one, two = map(median, times)
         figures[name] = {"sequential": one, "stacked": two, "ratio": one / two}
-        rows.append([name, f"{one:.4f}", f"{two:.4f}", f"{one / two:.1f}", str(GOALS[name]),
+        rows.append([name, f"{one:.4f}", f"{two:.4f}", f"{one / two:.1f}", str(GOALS.get(name, "")),
                      f"{plain.accuracy():.3f}", f"{other.accuracy():.3f}"])  # fmt: skip
     return rows
 
@@ -180,42 +239,99 @@ def speed(device: torch.device, quick: bool, figures: dict[str, Any]) -> Rows:
 def variants(device: torch.device, quick: bool) -> Rows:
     """The LSTM's cell and the convolution's form, with captured steps and without."""
     rows: Rows = []
-    forms: list[tuple[str, Any]] = [("W1", form) for form in ("grouped", "unfold", "loop")]
-    forms += [("W2", cell) for cell in ([plain_cell, fused_cell] if device.type == "cuda" else [plain_cell])]
-    for name, form in forms:
-        for captured in (True, False) if device.type == "cuda" else (False,):
-            work = Workload(name, device, small=quick)
-            engine = stacked_engine(work.flat, work.parts["train"], 10)
-            engine.runner = engine.runner if captured else Runner()
-            assert engine.model.module is not None
-            for layer in engine.model.module.modules():
-                if isinstance(layer, StackedConv2d):
-                    layer.form = form
-                if isinstance(layer, StackedLSTMLayers):
-                    layer.cell = form
-            times = [work.round(engine) for _ in range(2 if quick else 15)]
-            label = form if isinstance(form, str) else form.__name__.replace("_", " ")
-            state = "captured" if captured and not getattr(engine.runner, "off", False) else "plain steps"
-            rows.append([name, label, state, f"{median(times[1 if quick else 5 :]):.4f}"])
+    cells: list[Any] = [plain_cell, fused_cell] if device.type == "cuda" else [plain_cell]
+    for name, kind in kinds(quick).items():
+        for form in cells if name == "W2" else ("grouped", "unfold", "loop"):
+            for captured in (True, False) if device.type == "cuda" else (False,):
+                work = Workload(kind, device)
+                engine = work.engine()
+                engine.runner = engine.runner if captured else Runner()
+                assert engine.model.module is not None
+                for layer in engine.model.module.modules():
+                    if isinstance(layer, StackedConv2d):
+                        layer.form = form
+                    if isinstance(layer, StackedLSTMLayers):
+                        layer.cell = form
+                times = [work.round(engine) for _ in range(2 if quick else 12)]
+                label = form if isinstance(form, str) else form.__name__.replace("_", " ")
+                state = "captured" if captured and not getattr(engine.runner, "off", False) else "plain steps"
+                rows.append([name, label, state, f"{median(times[1 if quick else 4 :]):.4f}"])
+    return rows
+
+
+def widths(device: torch.device, quick: bool) -> Rows:
+    """What a round costs as more clients stand side by side: the gain that stacking several seeds could bring."""
+    rows: Rows = []
+    for name in GOALS:
+        kind = kinds(quick)[name]
+        for times in (1, 2, 5):
+            work = Workload(replace(kind, clients=kind.clients * times, cohort=kind.cohort * times), device)
+            engine = work.engine()
+            taken = [work.round(engine) for _ in range(2 if quick else 10)]
+            seconds = median(taken[1 if quick else 4 :])
+            rows.append([name, str(work.kind.cohort), f"{seconds:.4f}", f"{1e3 * seconds / work.kind.cohort:.3f}"])
     return rows
 
 
 def precisions(device: torch.device, quick: bool) -> Rows:
     """Test accuracy after some rounds in each precision, and its spread over seeds."""
     rows: Rows = []
-    for name in ("W1", "W2"):
+    for name, kind in kinds(quick).items():
+        learns = name in GOALS  # the others are noise: their time alone counts
         for precision in ("float32", "tf32", "bf16") if device.type == "cuda" else ("float32", "bf16"):
             set_precision(precision, device)
             scores, times = [], []
-            for seed in range(1 if quick else 3):
-                work = Workload(name, device, seed, small=quick)
+            for seed in range(3 if learns and not quick else 1):
+                work = Workload(kind, device, seed)
                 work.flat.bf16 = precision == "bf16"
-                engine = stacked_engine(work.flat, work.parts["train"], 10)
-                times += [work.round(engine) for _ in range(2 if quick else 60)][1 if quick else 5 :]
+                engine = work.engine()
+                rounds = 2 if quick else 60 if learns else 12
+                times += [work.round(engine) for _ in range(rounds)][1 if quick else 5 :]
                 scores.append(work.accuracy())
-            rows.append([name, precision, f"{mean(scores):.4f}", f"{pstdev(scores):.4f}", f"{median(times):.4f}"])
+            figures = [f"{mean(scores):.4f}", f"{pstdev(scores):.4f}"] if learns else ["", ""]
+            rows.append([name, precision, *figures, f"{median(times):.4f}"])
     set_precision("float32", device)
     return rows
+
+
+REPEAT = """
+import json, sys, torch
+sys.path[:0] = [{here!r}, {root!r}]
+torch.set_num_threads(1)
+from gpu import Workload, kinds, set_precision
+from selffl_cli.engine.determinism import only_deterministic_algorithms
+if {fixed}:
+    only_deterministic_algorithms()
+device = torch.device({device!r})
+set_precision("float32", device)
+rows = []
+for name, kind in kinds({quick}).items():
+    ends, times = [], []
+    for _ in range(2):
+        work = Workload(kind, device)
+        engine = work.engine()
+        times += [work.round(engine) for _ in range(10)][4:]
+        ends.append(work.state.server["theta"])
+    rows.append([name, sorted(times)[len(times) // 2], bool((ends[0] == ends[1]).all())])
+print(json.dumps(rows))
+"""
+
+
+def determinism(device: torch.device, quick: bool) -> Rows:
+    """What `--deterministic` costs and gives, each in a process of its own: cuBLAS reads its setting at its start."""
+    found = []
+    for fixed in (False, True):
+        here = Path(__file__).parent
+        code = REPEAT.format(here=str(here), root=str(here.parent), fixed=fixed, device=str(device), quick=quick)
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        if ran.returncode:
+            return [["failed", (ran.stderr.strip().splitlines() or ["?"])[-1], "", "", ""]]
+        found.append(json.loads(ran.stdout.strip().splitlines()[-1]))
+    said = {True: "yes", False: "no"}
+    return [
+        [name, f"{plain:.4f}", said[same], f"{fixed:.4f}", said[equal]]
+        for (name, plain, same), (_, fixed, equal) in zip(*found, strict=True)
+    ]
 
 
 def tweets_like(folder: Path, small: bool) -> Path:
@@ -278,6 +394,17 @@ def sections(arguments: argparse.Namespace, figures: dict[str, Any]) -> Iterator
         ),
     )
     yield "Forms of the stacked step", table(["workload", "form", "steps", "s/round"], variants(device, quick))
+    yield (
+        "More clients at once",
+        table(["workload", "clients a round", "s/round", "ms a client"], widths(device, quick)),
+    )
+    yield (
+        "Deterministic algorithms: does a second run give the same bits?",
+        table(
+            ["workload", "s/round", "same bits", "s/round, --deterministic", "same bits"],
+            determinism(device, quick),
+        ),
+    )
     yield (
         "Precision",
         table(["workload", "products in", "test accuracy", "sd over seeds", "s/round"], precisions(device, quick)),

@@ -4,6 +4,7 @@ clients that never trained."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,21 +55,27 @@ class Judge:
             sums["global"] = evaluate_global(training.model, theta, parts, collective)
         work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
         own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
-        stacked = training.stacked is not None
-        least = LEAST if stacked else 1
+        least = LEAST if training.stacked is not None else 1
         dealt = Dealt(self.clients, work, collective, least)
-        for chunk in chunks(dealt, in_blocks=stacked):
+        for chunk in self._chunks(dealt):
             clients, rows = self._personal(chunk, round_, keep=last)
             self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
         if last and training.kept is not None:
             dealt.share_table(training.kept)
             others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
             dealt = Dealt(others, np.ones(len(others)), collective, least)
-            for chunk in chunks(dealt, in_blocks=stacked):
+            for chunk in self._chunks(dealt):
                 self._personal(chunk, round_, keep=True)
             dealt.share_table(training.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
+
+    def _chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
+        """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
+        stacked, on_gpu = self.training.stacked, self.training.model.device.type == "cuda"
+        if stacked is None or not on_gpu:
+            return chunks(dealt, in_blocks=stacked is not None)
+        return chunks(dealt, size=stacked.chunks.most)
 
     def _score(self, rows: Tensor, places: np.ndarray, theta: Tensor | None, shared: Sums, own: Sums) -> None:
         """Add the scores of personal models [C, P] to `own`; those that are the global model, byte for byte, have its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,6 +239,7 @@ def init_file(given: Path | None) -> Path | None:
 
 def default_device(asked: str) -> str:
     """`auto` is a GPU where there is one; a GPU that is asked for and not there is an error."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # looking must not start CUDA: runs may yet be forked
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked.startswith("cuda") and not torch.cuda.is_available():

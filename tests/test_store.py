@@ -62,6 +62,19 @@ def three_tables(clients: int = 6) -> ClientStore:
 # the store
 
 
+@pytest.mark.parametrize("method", ["actperfl", "ditto", "apfl"])
+def test_rows_on_a_device_give_the_numbers_of_memory_and_resume(
+    method: str, tmp_path: Path, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that lie where the engine computes, as on a GPU; here that place is the CPU."""
+    train(tmp_path / "memory", shards, method, "memory")
+    monkeypatch.setattr(ClientStore, "_fits_device", lambda store: True)
+    with pytest.raises(Stopped):
+        train(tmp_path / "device", shards, method, "memory", should_stop=lambda: True)
+    train(tmp_path / "device", shards, method, "memory")
+    assert comparable(tmp_path / "device") == comparable(tmp_path / "memory")
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["long", "count", "double"]), st.sets(st.integers(0, 5), max_size=4))))
 def test_disk_reads_what_memory_reads(tmp_path_factory: pytest.TempPathFactory, writes: list[Any]) -> None:

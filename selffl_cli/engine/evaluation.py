@@ -19,6 +19,7 @@ from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
 
 BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
+GPU_TIMES = 32  # as many on a GPU, which has no cache to keep them in
 CHUNK = 32  # clients whose personal models are held at once by a rank
 
 # {part: [2, M]}: sums over each client's samples of the score (correct, squared error, …) and of the loss
@@ -31,7 +32,8 @@ def batch(x: Tensor) -> int:
     The maps of a convolutional network should stay in the cache: CNN-11 takes 6.0 ms a clip of 76 x 64 features in
     batches of 64 and 7.2 ms in batches of 512 (one core).
     """
-    return max(1, min(BATCH, BATCH_VALUES // max(1, x[0].numel()))) if len(x) else BATCH
+    times = GPU_TIMES if x.is_cuda else 1
+    return max(1, min(times * BATCH, times * BATCH_VALUES // max(1, x[0].numel()))) if len(x) else BATCH
 
 
 def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -65,13 +67,13 @@ def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
     return np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairwise(offsets)]).T
 
 
-def chunks(dealt: Dealt, in_blocks: bool = False) -> Iterator[np.ndarray]:
-    """This rank's clients, CHUNK at a time, as ids; `in_blocks`: none beside those of another block."""
+def chunks(dealt: Dealt, in_blocks: bool = False, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """This rank's clients, `size` at a time, as ids; `in_blocks`: none beside those of another block."""
     own, block = dealt.clients[dealt.local], dealt.block[dealt.local]
     ends = np.flatnonzero(np.diff(block)) + 1 if in_blocks else np.zeros(0, np.int64)
     for piece in np.split(own, ends):
-        for begin in range(0, len(piece), CHUNK):
-            yield piece[begin : begin + CHUNK]
+        for begin in range(0, len(piece), size):
+            yield piece[begin : begin + size]
 
 
 def evaluate_rows(

@@ -1,7 +1,8 @@
 """What each client keeps between rounds: tables of rows indexed by client id.
 
 Tables lie in memory that forked workers share, or in sparse files on disk; either way a worker reads and writes the
-rows of the clients it was dealt without copying, and clients that never took part cost nothing. A row not yet
+rows of the clients it was dealt without copying, and clients that never took part cost nothing. On a GPU they lie in
+its own memory where that holds them: the rows of 77 small LSTMs are 45 MB, 10 ms each way. A row not yet
 written reads as the table's initial row. In a round a method writes rows of that round's cohort alone: the training
 loop keeps note of who took part, so that a checkpoint need not look at anyone else.
 """
@@ -57,6 +58,19 @@ class MemoryRows:
 
     def __init__(self, num_clients: int, row: Tensor) -> None:
         self.table = shared_zeros((num_clients, *row.shape), row.dtype)
+
+    def read(self, ids: Tensor) -> Tensor:
+        return self.table[ids]
+
+    def write(self, ids: Tensor, rows: Tensor) -> None:
+        self.table[ids] = rows
+
+
+class DeviceRows:
+    """A table in a GPU's own memory: nothing waits for the host."""
+
+    def __init__(self, num_clients: int, row: Tensor, device: torch.device) -> None:
+        self.table = row.to(device).expand(num_clients, *row.shape).clone()
 
     def read(self, ids: Tensor) -> Tensor:
         return self.table[ids]
@@ -130,12 +144,23 @@ class ClientStore:
         """
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
+        resident = folder is None and self._fits_device()
         for name, row in self.initial.items():
+            if resident:
+                self.tables[name] = DeviceRows(self.num_clients, row, self.device)
+                self.written[name] = torch.zeros(self.num_clients, dtype=torch.uint8, device=self.device)
+                continue
             if folder and row.numel() * row.element_size() >= LONG:
                 self.tables[name] = FileRows(folder / f"{name}.rows", self.num_clients, row)
             else:
                 self.tables[name] = MemoryRows(self.num_clients, row)
             self.written[name] = shared_zeros((self.num_clients,), torch.uint8)
+
+    def _fits_device(self) -> bool:
+        """Whether all tables may lie in the memory of a GPU: in half of what is free there."""
+        if self.device.type != "cuda":
+            return False
+        return self.num_clients * self.row_bytes <= torch.cuda.mem_get_info(self.device)[0] // 2
 
     def close(self) -> None:
         """Remove what `open` put on disk."""
@@ -150,12 +175,17 @@ class ClientStore:
 
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""
+        table = self._table(name)
+        if isinstance(table, DeviceRows):
+            return table.read(clients.to(self.device))
         return self._written(name, clients.cpu(), self.initial[name]).to(self.device)
 
     def _written(self, name: str, ids: Tensor, otherwise: Tensor) -> Tensor:
-        """Rows of `ids` [C, …], `otherwise` where none was written: a look at a page commits it."""
+        """Rows of `ids` [C, …] on the host, `otherwise` where none was written: a look at a page commits it."""
         table = self._table(name)
-        has = self.written[name][ids] != 0
+        has = self.has(name, ids).cpu()
+        if isinstance(table, DeviceRows):
+            return torch.where(has.view(-1, *[1] * otherwise.dim()), table.read(ids.to(self.device)).cpu(), otherwise)
         if has.all():
             return table.read(ids)
         rows = otherwise.expand(len(ids), *otherwise.shape).clone()
@@ -165,13 +195,15 @@ class ClientStore:
     def has(self, name: str, clients: Tensor) -> Tensor:
         """Which of `clients` ever wrote this table: bool [C]."""
         self._table(name)
-        return (self.written[name][clients.cpu()] != 0).to(self.device)
+        written = self.written[name]
+        return (written[clients.to(written.device)] != 0).to(self.device)
 
     def write(self, name: str, clients: Tensor, rows: Tensor) -> None:
         """Keep `rows` [C, …] as the rows of `clients`."""
-        ids, table = clients.cpu(), self.initial[name]
-        self._table(name).write(ids, rows.detach().to("cpu", table.dtype).expand(len(ids), *table.shape))
-        self.written[name][ids] = 1
+        table, row, written = self._table(name), self.initial[name], self.written[name]
+        ids = clients.to(written.device)
+        table.write(ids, rows.detach().to(ids.device, row.dtype).expand(len(ids), *row.shape))
+        written[ids] = 1
 
     @property
     def row_bytes(self) -> int:
@@ -196,13 +228,11 @@ class ClientStore:
             records["client"] = ids.numpy()
             for name in self.initial:
                 records[name] = self._written(name, ids, torch.zeros_like(self.initial[name])).numpy()
-                records[f"{name}?"] = self.written[name][ids].numpy()
+                records[f"{name}?"] = self.has(name, ids).cpu().numpy()
             yield records
 
     def unpack(self, records: np.ndarray) -> None:
         """Put back what `pack` gave."""
         for name in self.initial:
             own = records[records[f"{name}?"] != 0]
-            ids = torch.from_numpy(own["client"].copy())
-            self._table(name).write(ids, torch.from_numpy(own[name].copy()))
-            self.written[name][ids] = 1
+            self.write(name, torch.from_numpy(own["client"].copy()), torch.from_numpy(own[name].copy()))
