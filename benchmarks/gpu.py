@@ -92,8 +92,17 @@ class Workload:
         self.method = build(resolve("fedavg", {})[0])
         self.state = self.method.init(self.flat.start, ClientStore(kind.clients, device))
 
-    def engine(self) -> Stacked:
-        return stacked_engine(self.flat, self.parts["train"], self.kind.batch)
+    def engine(self, form: Any = None, captured: bool = True) -> Stacked:
+        """The stacked engine, its convolution or LSTM cell in this form if one is named."""
+        engine = stacked_engine(self.flat, self.parts["train"], self.kind.batch)
+        engine.runner = engine.runner if captured else Runner()
+        assert engine.model.module is not None
+        for layer in engine.model.module.modules() if form else ():
+            if isinstance(layer, StackedConv2d):
+                layer.form = form
+            if isinstance(layer, StackedLSTMLayers):
+                layer.cell = form
+        return engine
 
     @torch.no_grad()
     def round(self, stacked: Stacked | None) -> float:
@@ -203,7 +212,8 @@ def agreement(device: torch.device, quick: bool) -> Rows:
             engine = work.engine() if stacked else None
             for _ in range(1 if quick else 3):
                 work.round(engine)
-            ends.append(next(iter(work.state.server.values()), work.state.clients.read("theta", torch.arange(5))))
+            server, clients = work.state.server, work.state.clients
+            ends.append(server["theta"] if server else clients.read("theta", torch.arange(work.kind.clients)))
         rows.append([f"{name}, float64, 3 rounds", difference(*ends)])
     return rows
 
@@ -244,14 +254,7 @@ def variants(device: torch.device, quick: bool) -> Rows:
         for form in cells if name == "W2" else ("grouped", "unfold", "loop"):
             for captured in (True, False) if device.type == "cuda" else (False,):
                 work = Workload(kind, device)
-                engine = work.engine()
-                engine.runner = engine.runner if captured else Runner()
-                assert engine.model.module is not None
-                for layer in engine.model.module.modules():
-                    if isinstance(layer, StackedConv2d):
-                        layer.form = form
-                    if isinstance(layer, StackedLSTMLayers):
-                        layer.cell = form
+                engine = work.engine(form, captured)
                 times = [work.round(engine) for _ in range(2 if quick else 12)]
                 label = form if isinstance(form, str) else form.__name__.replace("_", " ")
                 state = "captured" if captured and not getattr(engine.runner, "off", False) else "plain steps"

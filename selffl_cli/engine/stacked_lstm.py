@@ -30,9 +30,7 @@ def plain_cell(gates: Tensor, cell: Tensor, blank: Tensor | None = None) -> tupl
 def fused_cell(gates: Tensor, cell: Tensor, blank: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`plain_cell` as the one kernel that torch has for it on CUDA; it adds `blank`, zeros as large as `gates`."""
     flat, before = gates.flatten(0, 1), cell.flatten(0, 1)
-    out, cell, activated = torch._thnn_fused_lstm_cell(  # type: ignore[attr-defined]
-        flat, blank.flatten(0, 1), before
-    )
+    out, cell, activated = torch.ops.aten._thnn_fused_lstm_cell(flat, blank.flatten(0, 1), before)
     return out.view_as(before.view(*gates.shape[:2], -1)), cell.view(*gates.shape[:2], -1), activated.view_as(gates)
 
 
