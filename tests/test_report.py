@@ -15,6 +15,7 @@ from rich.console import Console
 from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.cli.main import main
+from selffl_cli.errors import UsageError
 from selffl_cli.metrics.intervals import t_interval
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
@@ -52,6 +53,20 @@ def test_the_limit_is_of_each_seed(tmp_path: Path) -> None:
         write_run(tmp_path, "quick", seed, curve(0.9), gradients=30)
     results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
     assert limits(results, "gradients").to_dict() == {("", 0): 200, ("", 1): 400}
+
+
+def test_no_figure_at_equal_gradients_of_a_method_not_evaluated_by_then(tmp_path: Path, no_pictures: None) -> None:
+    for seed, cost in enumerate((10, 16)):  # "late" reaches 200 gradients after 20 rounds, or after 12 of 20
+        write_run(tmp_path / "runs", "early", seed, curve(0.9), gradients=10)
+        write_run(tmp_path / "runs", "late", seed, {0: 0.1, 20: 0.9}, gradients=cost)
+    report = make(tmp_path, methods={"early": {}, "late": {}})
+    at = report.both["gradients"]
+    assert at.seeds("", "late", WHAT).empty and len(at.seeds("", "early", WHAT)) == 2
+    assert len(report.both["rounds"].seeds("", "late", WHAT)) == 2
+    assert "Not every run of late was evaluated" in (report.folder / "README.md").read_text()
+    stated = claim("late:test.personal", "early:test.personal", at="gradients")
+    with pytest.raises(UsageError, match="late was first evaluated after the gradients"):
+        make(tmp_path, methods={"early": {}, "late": {}}, claims=[stated])
 
 
 def test_equal_rounds_is_the_last_that_all_reached(tmp_path: Path) -> None:

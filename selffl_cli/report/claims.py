@@ -157,6 +157,10 @@ def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: 
             f"claim '{claim.id}' names '{side.label}', which has no finished run{place}; make it with: "
             f"{_train(results, claim, side.label)}"
         )
+    if (setting, side.what, side.label) in summary.withheld:
+        raise UsageError(f"claim '{claim.id}': {side.label} was first evaluated after the gradients that all methods "
+                         "reached; evaluate more often (train.eval_every)")  # fmt: skip
+
     values = summary.seeds(setting, side.label, side.what)
     if values.empty and not all(run.diverged for run in runs):
         known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]

@@ -62,15 +62,15 @@ class Summary:
         self.results = results
         self.at = at
         values = at_equal(results, at)
+        # by then some run of the method had only been evaluated at its start: that says nothing of the method
+        start = values[(values["round"] == 0) & (at == "gradients")]
+        self.withheld = set(start[["setting", "what", "label"]].itertuples(index=False, name=None))
         self._series = {
             key: rows.set_index("seed")["value"].sort_index()
             for key, rows in values.groupby(["setting", "what", "label"])
+            if key not in self.withheld
         }
         self.whats = set(values["what"])
-        read = values[values["what"].str.startswith("test.")].drop_duplicates(_RUN)
-        self.at_start = int(
-            (read["round"] == 0).sum()
-        )  # runs with no evaluation between the start and the limit
 
     def seeds(self, setting: str, label: str, what: str) -> pd.Series:
         """Values by seed; empty when the figure was never recorded."""

@@ -119,11 +119,10 @@ def how_to_read(results: Results, both: Summaries) -> str:
     )
     if results.metric == "accuracy":
         text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
-    if both["gradients"].at_start:
+    if late := sorted({label for _, _, label in both["gradients"].withheld}):
         text += (
-            f" {both['gradients'].at_start} runs were not evaluated between their start and that number of "
-            "gradients: their figures at equal gradients are those of the start (a smaller `eval_every` "
-            "resolves it)."
+            f" Not every run of {', '.join(late)} was evaluated between its start and that number of gradients, so "
+            "there is no figure of it at equal gradients (a smaller `eval_every` gives one)."
         )
     seeds = {(run.setting, run.label): 0 for run in results.runs}
     for run in results.finished:
