@@ -19,6 +19,8 @@ SOURCE = (
 EXAMPLES = (
     "selffl prepare audio --source FOLDER --wake-word computer",
     "selffl prepare audio --source words.zip --wake-word computer --split 60/10/30 --max-bad 0.05",
+    "selffl train wakeword-own --data data/audio-natural-s0-HASH",
+    "selffl report wakeword-own",
 )
 CITATION = "brought by the person who prepared it; cite its own source"
 

@@ -56,7 +56,8 @@ class Owner(NamedTuple):
 @dataclass
 class Corpus:
     """What a source holds: clips in order of their key, lists {key: part}, noise {name: samples} and owners
-    {key: Owner} (None without a clients.csv); `skipped` is {name: reason}.
+    {key: Owner} (None without a clients.csv); `skipped` is {name: reason}, `absent` holds the keys that
+    clients.csv names and the source has no recording of.
     """
 
     clips: list[Clip]
@@ -64,6 +65,7 @@ class Corpus:
     noise: dict[str, np.ndarray]
     owners: dict[str, Owner] | None
     skipped: dict[str, str] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> Counter[str]:
@@ -117,10 +119,16 @@ def take_stock(source: Path) -> Corpus:
         if line.strip()
     }
     owners = _owners(source, texts[CLIENTS]) if CLIENTS in texts else None
+    absent = sorted(set(owners or ()) - set(clips))
     if owners is not None:
         for missing in [k for k in clips if k not in owners]:
             skipped[clips.pop(missing).name] = f"not in {CLIENTS}"
-    return Corpus([clips[k] for k in sorted(clips)], lists, dict(sorted(noise.items())), owners, skipped)
+        if not clips:
+            raise SelfflError(
+                f"{source}: {CLIENTS} names none of its recordings; write them as they lie there, such as "
+                f"{next(iter(skipped))}"
+            )
+    return Corpus([clips[k] for k in sorted(clips)], lists, dict(sorted(noise.items())), owners, skipped, absent)
 
 
 def _clip(name: str) -> Clip | str:
@@ -171,7 +179,11 @@ def _add_owner(
         raise SelfflError(
             f"{where}: client {client} is in groups {groups[client]} and {group}; give it one"
         )
-    owners[key(name)] = Owner(client, group)
+    owner = Owner(client, group)
+    if owners.setdefault(key(name), owner) != owner:
+        raise SelfflError(
+            f"{where}: {name} is of client {client} here and of {owners[key(name)].client} before; give it one"
+        )
 
 
 def hash_part(speaker: str, shares: tuple[float, float, float] = OFFICIAL) -> int:
@@ -217,6 +229,17 @@ def split_speakers(source: Path, corpus: Corpus, split: str) -> dict[str, int]:
                 "to split by speaker"
             )
     return parts
+
+
+def check_training(source: Path, names: list[str], client: list[int], part: list[int]) -> None:
+    """SelfflError where a client of clients.csv has no training clip, since its speakers are in other parts."""
+    without = sorted(set(range(len(names))) - {c for c, p in zip(client, part, strict=True) if p == TRAIN})
+    if without:
+        raise SelfflError(
+            f"{source}: {len(without)} of {len(names)} clients in {CLIENTS} have no training clip (client "
+            f"{names[without[0]]} first), since a speaker is in one part alone; let a client be a kind of device "
+            "that several speakers use, or give training more by --split 90/5/5"
+        )
 
 
 def salted(salt: str, name: str) -> str:

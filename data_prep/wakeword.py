@@ -22,6 +22,7 @@ from .audio import Unusable, decode, need_libraries, one_second, read_bytes, wal
 from .channels import DEVICES, Channels
 from .corpus import (
     Corpus,
+    check_training,
     check_wake_word,
     deal_speakers,
     parse_split,
@@ -106,6 +107,7 @@ def plan(options: WakeWordOptions, source: Path) -> Plan:
         groups = dict(owners)
         index = {name: number for number, name in enumerate(names)}
         client = [index[owner.client] for owner in owners]
+        check_training(source, names, client, [parts[clip.speaker] for clip in corpus.clips])
         return Plan(source, corpus, wake_word, parts, names, [groups[name] for name in names], client, False)
     speakers = sum(part == TRAIN for part in parts.values())
     if speakers < len(DEVICES):
@@ -265,6 +267,7 @@ def _notes(
         "split": "by the lists of the corpus" if by_lists else f"by the hash rule on the speaker, {shares}",
         "devices": "five simulated channels" if asked.simulated else "as clients.csv says",
         "test_clips_on_every_device": bool(asked.simulated and options.test_all_devices),
+        **({"only_in_clients_csv": len(asked.corpus.absent)} if asked.corpus.absent else {}),
         "skipped": len(skipped),
         "skipped_why": dict(Counter(skipped.values()).most_common()),
         "skipped_files": [f"{name}: {why}" for name, why in list(skipped.items())[:LISTED]],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -116,6 +117,7 @@ def plan(request: Request) -> list[PlannedRun]:
                 runs.append(warm)
             for label, (method, train, version) in resolved.items():
                 check_sampler(train, shards)
+                check_stop(train, shards)
                 replay.check(train, shards, method)
                 runs.append(_planned(request, experiment, shards, seed, setting, label, method, train, version, warm))
     return runs
@@ -146,6 +148,22 @@ def check_sampler(train: TrainConfig, shards: Shards) -> None:
     """UsageError when the sampler cannot fill a round from these clients."""
     sizes = shards.part("train").sizes
     selection.check(train.sampler, sizes, train.cohort_size(len(sizes)), train.weighting == "unbiased")
+
+
+def check_stop(train: TrainConfig, shards: Shards, where: str = "") -> None:
+    """UsageError when `stop_at` is no more than what always giving the commonest class reaches."""
+    if train.stop_at is None or not shards.manifest.classes:
+        return
+    labels = shards.part("validation").arrays["y"].reshape(-1)
+    if not len(labels):
+        raise UsageError(f"{where}train.stop_at: {shards.path} has no validation part; leave it out, or prepare one")
+    label, count = max(enumerate(np.bincount(labels).tolist()), key=lambda pair: pair[1])
+    if count / len(labels) >= train.stop_at:
+        raise UsageError(
+            f"{where}train.stop_at = {train.stop_at:g}: {count / len(labels):.1%} of the validation part is "
+            f"'{shards.manifest.classes[label]}', so a model that has learnt nothing reaches it; state a higher point: "
+            f"--set {where}train.stop_at={1 - (1 - count / len(labels)) / 2:.3f}"
+        )
 
 
 def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:
@@ -184,6 +202,7 @@ def warm_start(
     train = train_config(
         experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train"
     )
+    check_stop(train, shards, "warm_start.")
     method, version = methods.resolve(warm.method, {})
     return _planned(request, experiment, shards, seed, setting, WARM_START, method, train, version, None)
 

@@ -428,12 +428,41 @@ def test_real_devices_keep_their_recordings(tmp_path: Path) -> None:
         (lambda text: text.replace(b"unit-0", b"", 1), "no file or no client"),
         (lambda text: text[: len(text) // 2], "not in clients.csv"),
         (lambda text: b"\xff\xfe\x00", "UTF-8"),
+        (lambda text: text + text.split(b"\n")[1].replace(b"unit", b"UNIT"), "give it one"),
+        (lambda text: text.replace(b"bed/", b"a/").replace(b"cat/", b"b/").replace(b"happy/", b"c/"), "names none"),
+        (lambda text: text.replace(b",", b";"), "add client and file"),
     ],
 )
 def test_clients_csv_that_cannot_be(tmp_path: Path, change, message: str) -> None:
     files = recordings(speakers=12)
     files["clients.csv"] = change(owned(files))
     with pytest.raises(SelfflError, match=message):
+        prepare("audio", OPTIONS, tmp_path / "data", as_folder(files, tmp_path / "words"))
+
+
+def test_clients_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """Quoted commas, CRLF, a byte-order mark, a line twice, and lines without a recording."""
+    files = recordings(speakers=20)
+    lines = ["file,client,group"]
+    for name in files:
+        if "nohash" in name:
+            device = int(name.split("/")[1][0], 16) % 2
+            lines.append(f'"{name}","Phone ""{device}"", black",{"phone" if device else ""}')
+    lines += [lines[1], "bed/nobody_1.wav,Phone,"]
+    files["clients.csv"] = ("\ufeff" + "\r\n".join(lines) + "\r\n").encode()
+    shards = Shards.open(prepare("audio", OPTIONS, tmp_path / "data", as_folder(files, tmp_path / "words")))
+    assert shards.clients["name"].to_pylist() == ['Phone "0", black', 'Phone "1", black']
+    assert shards.clients["group"].to_pylist() == ["", "phone"]
+    assert shards.manifest.notes["only_in_clients_csv"] == 1 and shards.manifest.notes["skipped"] == 0
+
+
+def test_a_client_whose_speakers_train_nothing_is_named(tmp_path: Path) -> None:
+    files = recordings(speakers=20)
+    names = [name for name in files if "nohash" in name]
+    parts = {name: corpus.hash_part(name.split("/")[1].partition("_")[0], (60, 20, 20)) for name in names}
+    lines = [f"{name},{'lonely' if parts[name] == TEST else 'shared'}" for name in names]
+    files["clients.csv"] = "\n".join(["file,client", *lines]).encode()
+    with pytest.raises(SelfflError, match="1 of 2 clients in clients.csv have no training clip .client lonely first"):
         prepare("audio", OPTIONS, tmp_path / "data", as_folder(files, tmp_path / "words"))
 
 

@@ -13,10 +13,13 @@ from run_folders import write_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.config import Experiment
+from selffl_cli.errors import UsageError
 from selffl_cli.metrics import det
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
-from selffl_cli.report.wakeword import PAPER, wake_word_section, words
+from selffl_cli.report.detection import SIMULATED
+from selffl_cli.report.tables import Cell, Table
+from selffl_cli.report.wakeword import PAPER, beside, wake_word_section, words
 
 DEVICES = list("ABCDE")
 
@@ -47,7 +50,7 @@ def write(root: Path, label: str, seed: int, shift: float, names: list[str] = DE
         init="" if warm else f"run-{key}",
     )  # fmt: skip
     table = parquet.read_table(folder / "clients.parquet").to_pandas()
-    table["name"], table["group"] = names, [groups[i] if groups else "" for i in range(5)]
+    table["name"], table["group"] = names, [groups[i] if groups else SIMULATED[name] for i, name in enumerate(names)]
     parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "clients.parquet")
     if label != "pfedme":
         parquet.write_table(scores(seed, shift), folder / "scores.parquet")
@@ -146,6 +149,44 @@ def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
     found = collect(experiment(), tmp_path).detection
     assert found is not None and found.devices == ["N", "F"]
     assert found.baselines.loc[0, "wake words"] == 80 and found.baselines.loc[1, "wake words"] == 120
+
+
+def test_real_devices_called_a_to_e_are_not_the_simulated_ones(tmp_path: Path) -> None:
+    for label in ("warm-start", "actperfl"):
+        write(tmp_path, label, 0, 1.5, ["p1", "p2", "p3", "p4", "p5"], "ABCDE")
+    found = collect(experiment(), tmp_path).detection
+    assert found is not None and found.devices == DEVICES and not found.simulated
+    text = wake_word_section(collect(experiment(), tmp_path), tmp_path)
+    assert "recordings that were brought" in text and "simulated" not in text and "in the paper" not in text
+
+
+CLAIMS = [
+    {"id": "strange", "text": "x", "left": "actperfl:test.global.relative_fa_Q", "right": 1.0, "relation": "less"},
+    {"id": "withheld", "text": "x", "left": "actperfl:test.global.relative_fa_B", "right": 1.0, "relation": "less"},
+    {"id": "mean", "text": "x", "left": "actperfl:test.personal.relative_fa", "right": 1.0, "relation": "less"},
+]
+
+
+def test_claims_of_devices_that_are_not_there_or_withheld_are_undecided(tmp_path: Path) -> None:
+    for seed in range(5):
+        write(tmp_path, "warm-start", seed, 50.0)  # no false accept
+        write(tmp_path, "actperfl", seed, 1.0)
+    made = build(experiment(claims=CLAIMS), tmp_path, tmp_path / "out", [], "selffl report made")
+    assert [entry.judgement.verdict for entry in made.entries] == ["undecided"] * 3
+    notes = [entry.judgement.note for entry in made.entries]
+    assert notes == ["no device Q in these data", *["the ratio is withheld in every seed"] * 2]
+    for what, message in (("relative_faq", "recorded no"), ("accuracyy", "recorded no")):
+        wrong = [{**CLAIMS[0], "left": f"actperfl:test.global.{what}"}]
+        with pytest.raises(UsageError, match=message):
+            build(experiment(claims=wrong), tmp_path, tmp_path / "out", [], "selffl report made")
+
+
+def test_many_devices_stand_below_each_other(tmp_path: Path) -> None:
+    cells = [[Cell("fedavg"), Cell("5"), *(Cell(f"0.9{i} [0.85, 1.01]") for i in range(7))]]
+    parts = list(beside(Table("t", "Table 1", ["method", "seeds", *"ABCDEFG"], cells)))
+    assert [part.title for part in parts] == ["Table 1 (1 to 5)", "Table 1 (6 to 7)"]
+    assert [part.heads for part in parts] == [["method", "seeds", *"ABCDE"], ["method", "seeds", *"FG"]]
+    assert [cell.value[:4] for cell in parts[1].rows[0][2:]] == ["0.95", "0.96"]
 
 
 def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def ledger(results: Results, both: Summaries) -> list[Entry]:
     entries = []
     for claim, (what, pairs, _), judgement in zip(claims, compared, verdicts, strict=True):
         judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
+        judgement = _name_withheld(claim, results, judgement)
         entries.append(
             Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index))
         )
@@ -162,12 +163,30 @@ def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: 
                          "reached; evaluate more often (train.eval_every)")  # fmt: skip
 
     values = summary.seeds(setting, side.label, side.what)
-    if values.empty and not all(run.diverged for run in runs):
+    if values.empty and not all(run.diverged for run in runs) and not _may_be_withheld(side.what, results):
         known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]
         raise UsageError(
             f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}"
         )
     return values
+
+
+def _may_be_withheld(what: str, results: Results) -> bool:
+    """Whether a run may be without this figure by no fault: a ratio of false accepts that the baseline has none of, or
+    a device that these data do not have."""
+    name = what.rpartition(".")[2]
+    return results.detection is not None and (name == "relative_fa" or name.startswith(("relative_fa_", "eer_")))
+
+
+def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judgement:
+    """Say of a claim without a seed that its device is not there, or that its ratio is withheld."""
+    found, names = results.detection, [str(operand).rpartition(".")[2] for operand in (claim.left, claim.right)]
+    if found is None or judgement.interval is not None or not any(name.startswith("relative_fa") for name in names):
+        return judgement
+    devices = {name.removeprefix("relative_fa_") for name in names if name.startswith("relative_fa_")}
+    strange = sorted(devices - set(found.devices))
+    note = f"no device {' or '.join(strange)} in these data" if strange else "the ratio is withheld in every seed"
+    return Judgement(judgement.verdict, None, judgement.p, note)
 
 
 def _train(results: Results, claim: Claim, label: str = "") -> str:

@@ -18,6 +18,8 @@ from ..runs import SCORES, RunFolder
 RESAMPLES = 2000
 MODELS = ("global", "personal")
 CLIP_SECONDS = 1.0  # of audio behind a sample, as `selffl prepare` cuts it; for false accepts an hour
+# The five simulated devices, as data_prep/channels.py names them: client and group.
+SIMULATED = dict(zip("ABCDE", ("near-field", "far-field", "small-mic", "noisy", "overdriven"), strict=True))
 LEAST_HOURS = 1.0  # of negatives; with less, one false accept an hour is less than one accept
 
 
@@ -39,7 +41,11 @@ class Scored:
 
     def __init__(self, folder: RunFolder) -> None:
         self.frame = folder.table(SCORES).to_pandas()
-        self.device = dict(enumerate(device_names(folder)))
+        clients = folder.clients
+        names, groups = clients["name"].to_pylist(), clients["group"].to_pylist()
+        self.simulated = dict(zip(names, groups, strict=True)) == SIMULATED
+        # by client: the five's own names, of real ones the group (what kind of device it is) where there is one
+        self.device = dict(enumerate(names if self.simulated else [g or n for n, g in zip(names, groups, strict=True)]))
 
     def clips(self, part: str, model: str, device: str | None = None) -> Clips:
         """Those of one device, or of all."""
@@ -48,13 +54,6 @@ class Scored:
             rows = rows[rows["client"].map(self.device) == device]
         label, speaker = (rows[column].to_numpy(np.int64) for column in ("label", "speaker"))
         return Clips(label, speaker, rows["score"].to_numpy(np.float64))
-
-
-def device_names(folder: RunFolder) -> list[str]:
-    """The device of each client: its group where several clients share one, else its own name."""
-    clients = folder.clients
-    names, groups = clients["name"].to_pylist(), clients["group"].to_pylist()
-    return groups if all(groups) and len(set(groups)) < len(groups) else names
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,7 @@ class Detection:
             )
         self.devices = list(dict.fromkeys(name for *_, scored, _ in self.runs for name in scored.device.values()))
         self.labels = list(dict.fromkeys(label for label, *_ in self.runs))
+        self.simulated = bool(self.runs) and all(scored.simulated for *_, scored, _ in self.runs)
 
     def threshold(self, baseline: Scored) -> float:
         """Fixed once for all devices, on validation, where the baseline rejects about `false_rejects`."""

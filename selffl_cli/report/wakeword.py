@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ PAPER = {
         "perfedavg": (1.02, 1.11, 1.08, 1.00, 0.93),
     },
 }
-SIMULATED = list("ABCDE")
 TITLES = {
     "global": "Table 1: relative false accepts, global models",
     "personal": "Table 2: relative false accepts, personal models",
@@ -45,16 +45,13 @@ SIMULATED_SENTENCE = (
     "order of methods can be compared with the papers' numbers, not the numbers."
 )
 OWN_SENTENCE = "These are the recordings that were brought, not the Alexa recordings of the papers."
+COLUMNS = 5  # devices beside each other in a terminal
 DRAWN = 7  # curves in a panel beside the baseline's
 RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # ticks of the DET axes
 
 
-def simulated(found: Detection) -> bool:
-    return found.devices == SIMULATED
-
-
 def sentence(found: Detection) -> str:
-    return SIMULATED_SENTENCE if simulated(found) else OWN_SENTENCE
+    return SIMULATED_SENTENCE if found.simulated else OWN_SENTENCE
 
 
 def relative_tables(found: Detection) -> list[Table]:
@@ -67,7 +64,7 @@ def relative_tables(found: Detection) -> list[Table]:
             if not outcomes:
                 continue
             rows.append([Cell(label), Cell(str(len(outcomes[0].seeds))), *(Cell(words(o)) for o in outcomes)])
-            if simulated(found) and label in PAPER[model]:
+            if found.simulated and label in PAPER[model]:
                 numbers = (Cell(f"{number:.2f}") for number in PAPER[model][label])
                 rows.append([Cell("  in the paper"), Cell(""), *numbers])
         if rows:
@@ -117,7 +114,7 @@ def frame(found: Detection) -> pd.DataFrame:
     rows = []
     for o in found.outcomes:
         low, high = o.interval or (math.nan, math.nan)
-        paper = PAPER[o.model].get(o.label) if simulated(found) else None
+        paper = PAPER[o.model].get(o.label) if found.simulated else None
         by_seed = (
             f"{seed}:withheld" if r is None else f"{seed}:{r:.4f}" for seed, r in zip(o.seeds, o.ratios, strict=True)
         )
@@ -126,7 +123,7 @@ def frame(found: Detection) -> pd.DataFrame:
             "low_95": low, "high_95": high, "false_accepts": o.accepts, "baseline_false_accepts": o.baseline,
             "seeds": len(o.seeds), "by_seed": " ".join(by_seed), "eer": o.equal_error_rate,
             "fr_at_one_false_accept_an_hour": o.an_hour,
-            "paper": paper[SIMULATED.index(o.device)] if paper else None,
+            "paper": paper[found.devices.index(o.device)] if paper else None,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -171,18 +168,28 @@ def terminal_tables(results: Results) -> list[RichTable]:
     found = results.detection
     if found is None or not found.runs:
         return []
-    tables = []
-    for made in relative_tables(found):
-        table = RichTable(title=made.title, title_justify="left", caption=sentence(found), caption_justify="left")
-        table.add_column(made.heads[0], overflow="fold", min_width=10)
-        for head in made.heads[2:]:
-            table.add_column(head, justify="right")
-        for cells in made.rows:
-            paper = cells[0].value.startswith(" ")
-            shown = [escape(c.value.replace(" [", "\n[").replace(" (", "\n(").replace(", ", "–")) for c in cells[2:]]
-            table.add_row(escape(cells[0].value.strip()), *shown, style="dim" if paper else None)
-        tables.append(table)
-    return tables
+    return [_terminal_table(part, sentence(found)) for made in relative_tables(found) for part in beside(made)]
+
+
+def beside(table: Table) -> Iterator[Table]:
+    """The table with at most COLUMNS devices beside each other, as several where it has more."""
+    devices = len(table.heads) - 2
+    for first in range(0, devices, COLUMNS):
+        of = slice(first + 2, first + 2 + COLUMNS)
+        title = table.title + (f" ({first + 1} to {min(first + COLUMNS, devices)})" if devices > COLUMNS else "")
+        yield Table(table.name, title, table.heads[:2] + table.heads[of], [row[:2] + row[of] for row in table.rows])
+
+
+def _terminal_table(made: Table, caption: str) -> RichTable:
+    table = RichTable(title=made.title, title_justify="left", caption=caption, caption_justify="left")
+    table.add_column(made.heads[0], overflow="fold", min_width=10)
+    for head in made.heads[2:]:
+        table.add_column(escape(head), justify="right", overflow="fold")
+    for cells in made.rows:
+        paper = cells[0].value.startswith(" ")
+        shown = [escape(c.value.replace(" [", "\n[").replace(" (", "\n(").replace(", ", "–")) for c in cells[2:]]
+        table.add_row(escape(cells[0].value.strip()), *shown, style="dim" if paper else None)
+    return table
 
 
 def draw(found: Detection, folder: Path, model: str) -> str | None:
