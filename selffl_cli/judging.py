@@ -14,7 +14,7 @@ from torch import Tensor
 from .engine.batches import sample_clients
 from .engine.cohort import State
 from .engine.collective import Collective, Dealt
-from .engine.evaluation import Sums, chunks, evaluate_global, evaluate_rows, summary, units
+from .engine.evaluation import CHUNK, CHUNK_BYTES, Sums, chunks, evaluate_global, evaluate_rows, summary, units
 from .engine.flat import DevicePart
 from .engine.stacked import LEAST
 from .engine.stacked_evaluation import evaluate_stacked
@@ -72,10 +72,11 @@ class Judge:
 
     def _chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
         """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
-        stacked, on_gpu = self.training.stacked, self.training.model.device.type == "cuda"
-        if stacked is None or not on_gpu:
-            return chunks(dealt, in_blocks=stacked is not None)
-        return chunks(dealt, size=stacked.chunks.most)
+        stacked, model = self.training.stacked, self.training.model
+        if stacked is None:
+            return chunks(dealt, size=max(1, min(CHUNK, CHUNK_BYTES // (model.size * model.vector.element_size()))))
+        on_gpu = model.device.type == "cuda"
+        return chunks(dealt, size=stacked.chunks.most) if on_gpu else chunks(dealt, in_blocks=True)
 
     def _score(self, rows: Tensor, places: np.ndarray, theta: Tensor | None, shared: Sums, own: Sums) -> None:
         """Add the scores of personal models [C, P] to `own`; those that are the global model, byte for byte, have its

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,6 +114,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workload", action="append", choices=[*WORKLOADS], help="default: W1, W2, tweets and Ditto")
     parser.add_argument("--contender", action="append", choices=[c.name for c in CONTENDERS], help="default: all")
     parser.add_argument("--rounds", type=int, help="rounds of every run; default: a few, by workload")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many; default: none")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed", metavar="DIR")
     parser.add_argument("--no-floor", action="store_true", help="leave the profile and the arithmetic floor out")
     arguments = parser.parse_args()
@@ -162,7 +164,11 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         folders = prepare(arguments.workload, arguments.tweets, Path(place))
+        begun = time.monotonic()
         for repeat, name, contender in turns(arguments):
+            if time.monotonic() - begun > 60 * arguments.minutes:
+                failures[f"repeat {repeat} from {name}, {contender.shown} on"] = "the time allowed was over"
+                break
             task = f"{contender.shown} on {name}"
             python = contender.python(arguments.venvs)
             if python is None:

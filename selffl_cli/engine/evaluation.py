@@ -20,7 +20,7 @@ from .flat import DevicePart, FlatModel
 
 BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
 GPU_TIMES = 32  # as many on a GPU, which has no cache to keep them in
-CHUNK = 32  # clients whose personal models are held at once by a rank
+CHUNK, CHUNK_BYTES = 32, 4 * 2**20  # personal models that a rank holds at once: at most so many clients and bytes
 
 # {part: [2, M]}: sums over each client's samples of the score (correct, squared error, …) and of the loss
 Sums = dict[str, np.ndarray]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -55,6 +56,7 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
     server = dist.TCPStore("127.0.0.1", 0, world, is_master=True, wait_for_workers=False)
     sys.stdout.flush()
     workers, parent = Workers(), os.getpid()
+    gc.freeze()  # a collection would write to every object that was made before the fork, and so copy all their pages
     try:
         for rank in range(1, world):
             with warnings.catch_warnings():
@@ -71,6 +73,7 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
         workers.check(patience=1)
         raise
     finally:
+        gc.unfreeze()
         if dist.is_initialized():
             dist.destroy_process_group()
         workers.end()
