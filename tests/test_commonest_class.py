@@ -11,7 +11,7 @@ from selffl_cli.shards import ShardData, Shards, write_shards
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from commonest_class import commonest_class  # noqa: E402
+from commonest_class import commonest_class
 
 
 def test_each_client_is_asked_for_its_own_commonest_class(tmp_path: Path) -> None:
