@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from .stacked_lstm import StackedLSTMLayers
 
-ConvForm = Literal["grouped", "unfold", "loop"]
+ConvForm = Literal["grouped", "unfold", "loop", "mixed"]
+FEW = 6  # clients
 
 
 class StackedLinear(nn.Module):
@@ -59,6 +60,9 @@ class StackedConv2d(nn.Module):
             for own, weight, bias in zip(x.chunk(len(self.weight)), self.weight.unbind(), biases, strict=True)
         ]
         return torch.cat(outputs)
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        return self._loop(x) if len(self.weight) <= FEW else self._grouped(x)
 
     def _grouped(self, x: Tensor) -> Tensor:
         clients, channels = self.weight.shape[:2]

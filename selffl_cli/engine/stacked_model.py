@@ -11,7 +11,7 @@ from .stacked_layers import ConvForm, place, stack
 
 # Which form of convolution runs where. CPU: small CNN, 10 clients, against one client after another on one core:
 # loop 1.23, grouped 1.15, unfold 0.73 times as fast. GPU: a guess until benchmarks/gpu.py has run on one.
-CONVOLUTION: dict[str, ConvForm] = {"cpu": "loop", "cuda": "grouped"}
+CONVOLUTION: dict[str, ConvForm] = {"cpu": "loop", "cuda": "mixed"}
 
 
 class StackedModel:
