@@ -127,7 +127,7 @@ def _read_jpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"unpacks to more than {MOST:,} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             jpeg, offsets, labels = (arrays[name] for name in ("jpeg", "offsets", "labels"))
-    except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SelfflError(
             f"{path}: no whole npz file of jpeg, offsets and labels ({reason[:80]}); bring it again"

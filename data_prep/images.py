@@ -77,7 +77,7 @@ def columns(files: Sequence[Path], names: Sequence[str]) -> list[np.ndarray]:
         with _opened(path, names) as file:
             try:
                 tables.append(file.read(columns=list(names)))
-            except (pyarrow.ArrowException, OSError) as error:
+            except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _broken(path, error) from None
     found = [pyarrow.chunked_array([c for t in tables for c in t[name].chunks]) for name in names]
     for name, column in zip(names, found, strict=True):
@@ -114,7 +114,7 @@ def images(
                         out[done] = decode(_content(cell), shape, f"{path}: row {row + i}")
                         done += 1
                     row += len(batch)
-            except (pyarrow.ArrowException, OSError) as error:
+            except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _broken(path, error) from None
     return out
 

@@ -160,7 +160,7 @@ def _writers(source: Path, raw: Raw) -> Writers:
     try:
         with np.load(path, allow_pickle=False) as content:
             found = {name: content[name] for name in names if name in content}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise SelfflError(f"{path}: no whole npz file ({str(error)[:80]}); bring it again") from None
     wanted = {"train": raw.training, "test": len(raw.y) - raw.training}
     for part, count in wanted.items():

@@ -63,8 +63,9 @@ def local_source(name: str, source: Path | str | None, stage: Stage) -> Path | N
 
         return fetch(address, digest, progress=report)
     path = Path(source)
-    if not path.exists():
-        raise UsageError(f"--source {source}: no such file or folder; give {takes}")
+    if not (path.is_file() or path.is_dir()):
+        what = "is a pipe or a device, and is read more than once" if path.exists() else "no such file or folder"
+        raise UsageError(f"--source {source}: {what}; give {takes}")
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from .config import ENGINE_VERSION, RunConfig
 from .controls import Keep
 from .errors import SelfflError, UsageError
 from .plan import PlannedRun, data_record
+from .regular import read_regular
 from .runs import CLIENTS, MODELS, RECORD, RunFolder
 from .shards import Shards, sha256
+from .toml import read_toml
 from .validation import validate
 
 TIMES = ("seconds", "eval_seconds", "files")  # of a result, not numbers of the method
@@ -39,8 +40,8 @@ def read_record(path: Path) -> tuple[RunConfig, RunFolder | None]:
     folder = RunFolder(file.parent) if file.name == RECORD else None
     finished = folder if folder is not None and folder.result is not None else None
     try:
-        content = finished.record if finished else tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = finished.record if finished else read_toml(read_regular(file).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise SelfflError(f"{file}: cannot be read ({error})") from None
     return validate(RunConfig, content, str(file)), finished
 

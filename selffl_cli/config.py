@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from . import replay
 from .errors import UsageError, nearest
+from .regular import read_regular
 from .toml import read_toml
 from .train_config import YOUNGER, TrainConfig
 from .train_config import train_config as train_config
@@ -192,7 +193,7 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
             raise UsageError(f"unknown experiment '{name}'{nearest(name, experiment_names())}, or give a .toml file")
         path = experiments_folder() / f"{name}.toml"
     try:
-        content = read_toml(path.read_text(encoding="utf-8"))
+        content = read_toml(read_regular(path).decode())
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

@@ -58,7 +58,7 @@ class Scored:
     @cached_property
     def model(self) -> FlatModel:
         dtype = getattr(torch, self.config.train.dtype)
-        module = models.build(self.config.model, self.shards, self.config.seed)
+        module = models.build(models.resolve(self.config.model)[0], self.shards, self.config.seed)
         return FlatModel(module, TASKS[self.shards.manifest.task], torch.device("cpu"), dtype)
 
     def global_(self) -> Tensor | None:

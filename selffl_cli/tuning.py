@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .config import Experiment, set_key
 from .errors import SelfflError, UsageError
 from .metrics.names import ACCURACY, main_metric
+from .regular import read_regular
 from .runs import RunFolder
 from .runs.files import write_whole
 from .runs.structure import Number, Open, check
@@ -113,7 +114,7 @@ def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]
 def read(path: Path) -> dict[str, Any]:
     """A tuning record, or {} where there is none."""
     try:
-        return check(Record, unseal(json.loads(path.read_text(encoding="utf-8"))))
+        return check(Record, unseal(json.loads(read_regular(path).decode())))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import SelfflError
+from ..regular import read_regular
 from ..runs.files import write_whole
+from ..seal import seal, unseal
 
 NAMES = ("membership", "canary-users", "canary-text", "sensitivity")
 
 
 def write_audit(folder: Path, name: str, figures: Mapping[str, float]) -> None:
     """Keep an audit's figures, {"global.auc": …}, for reports."""
-    write_whole(folder / f"audit-{name}.json", json.dumps(dict(figures), indent=1, sort_keys=True) + "\n")
+    write_whole(folder / f"audit-{name}.json", json.dumps(seal(figures), indent=1, sort_keys=True) + "\n")
 
 
 def read_audits(folder: Path) -> dict[str, float]:
@@ -21,6 +24,13 @@ def read_audits(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in NAMES:
         path = folder / f"audit-{name}.json"
-        if path.is_file():
-            found |= {f"{name}.{key}": value for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        try:
+            figures = unseal(json.loads(read_regular(path)))  # those of an older selffl have no seal
+            if not all(isinstance(value, int | float) for value in figures.values()):
+                raise ValueError("a figure is no number")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            raise SelfflError(f"{path}: is damaged ({error}); delete it, or run selffl audit {name} again") from None
+        found |= {f"{name}.{key}": value for key, value in figures.items()}
     return found

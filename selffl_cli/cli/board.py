@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..jobs import Ending
 from ..plan import PlannedRun
+from ..regular import open_regular
 from ..runs import METRICS
 from .progress import figures, name
 
@@ -92,7 +93,7 @@ class RunsBoard:
 def last_line(path: Path) -> dict[str, Any] | None:
     """The last whole line of a metrics.jsonl that may be growing; None when there is none, or it is too long."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             return json.loads(file.read().rpartition(b"\n")[0].rpartition(b"\n")[2])
     except (OSError, ValueError):

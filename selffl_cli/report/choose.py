@@ -74,7 +74,10 @@ def _data(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a data set; a partition's own options may stand in any order, and its defaults may be left out."""
     from data_prep.partition import canonical
 
-    return {key: parse_spec(canonical(value)) if key == "partition" else value for key, value in options.items()}
+    return {
+        key: parse_spec(canonical(value)) if key == "partition" and isinstance(value, str) else value
+        for key, value in options.items()
+    }
 
 
 def _agrees(stated: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:

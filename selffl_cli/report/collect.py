@@ -264,7 +264,7 @@ def _points(lines: list[dict[str, Any]]) -> pd.DataFrame:
                 rows += [(*at, f"{part}.{model}.{name}", value) for name, value in _numbers(figures)]
         rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("method", {}))]
         rows += [(*at, f"method.{name}", value) for name, value in _numbers(line.get("privacy", {}))]
-        if line.get("clients"):
+        if line.get("clients") and "steps" in line:
             rows.append((*at, "method.steps", float(line["steps"]) / float(line["clients"])))
     return pd.DataFrame(rows, columns=["round", "gradients", "bytes", "seconds", "what", "value"])
 

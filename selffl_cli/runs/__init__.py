@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SelfflError
+from ..regular import read_regular
 from ..seal import seal, unseal
 from ..shards import sha256
 from ..toml import read_toml
@@ -63,7 +64,7 @@ class RunFolder:
         """How the run ended, or None while it has not."""
         if self._result is None:
             try:
-                content = json.loads((self.path / RESULT).read_bytes())
+                content = json.loads(read_regular(self.path / RESULT))
                 content = unseal(content, required="files" in content)  # results older than seals have neither
                 self._result = check(Result, content)
             except FileNotFoundError:
@@ -99,7 +100,7 @@ class RunFolder:
 
     def read(self, name: str) -> bytes:
         """A file as it was written; SelfflError when a finished run's is not that any more."""
-        return self._intact(name, lambda path: (data := path.read_bytes(), hashlib.sha256(data).hexdigest()))
+        return self._intact(name, lambda path: (data := read_regular(path), hashlib.sha256(data).hexdigest()))
 
     def check(self, name: str) -> Path:
         """The path of a file that is as it was written, for those that are mapped and not read."""
@@ -128,19 +129,22 @@ class RunFolder:
 
     def table(self, name: str) -> pyarrow.Table:
         """A Parquet file of the run."""
+        import pyarrow
         import pyarrow.parquet as parquet
 
         try:
             return parquet.read_table(io.BytesIO(self.read(name)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
             raise self._unreadable(name, error) from None
 
     @property
     def clients(self) -> pyarrow.Table:
         """Final figures of every client."""
+        import pyarrow
+
         try:
             return check_clients(self.table(CLIENTS))
-        except ValueError as error:  # ArrowInvalid is one
+        except (ValueError, pyarrow.ArrowException) as error:
             raise self._unreadable(CLIENTS, error) from None
 
     def write_record(self, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..engine.cohort import State
+from ..regular import open_regular, read_regular
 from ..seal import seal, unseal
 from ..shards import sha256
 from . import METRICS
@@ -78,7 +80,7 @@ class Checkpoints:
         """Engine and device of the newest checkpoint that can be read; None where there is none."""
         for path in self._manifests():
             with suppress(*BROKEN):
-                return unseal(json.loads(path.read_text()), required=True).get("made_by", {})
+                return unseal(json.loads(read_regular(path)), required=True).get("made_by", {})
         return None
 
     def _manifests(self) -> list[Path]:
@@ -90,7 +92,7 @@ class Checkpoints:
         named = {path.name for path in manifests[:KEPT]}
         for path in manifests[:KEPT]:
             with suppress(*BROKEN):  # one that is damaged names nothing; `load` passes it over
-                content = json.loads(path.read_text())
+                content = json.loads(read_regular(path))
                 named |= {piece["file"] for piece in [content["server"], *content["rows"]]}
         for path in self.folder.glob("*"):
             if path.name not in named and not path.is_dir():
@@ -102,7 +104,7 @@ class Checkpoints:
         for path in self._manifests():
             log = RowLog(self.folder, store.record, store.num_clients)
             try:
-                manifest = unseal(json.loads(path.read_text()), required=True)
+                manifest = unseal(json.loads(read_regular(path)), required=True)
                 saved = Saved(**{key: manifest[key] for key in Saved.__annotations__ if key in manifest})
                 server = self.folder / Path(manifest["server"]["file"]).name
                 whole = self._covers(saved) and manifest["record"] == str(store.record)
@@ -126,7 +128,9 @@ class Checkpoints:
 
     def _covers(self, saved: Saved) -> bool:
         """Whether metrics.jsonl still begins with the lines that this checkpoint goes on from."""
-        with open(self.folder.parent / METRICS, "rb") as file:
+        with open_regular(self.folder.parent / METRICS) as file:
+            if not 0 <= saved.metrics_bytes <= os.fstat(file.fileno()).st_size:
+                return False  # before so much is read
             return hashlib.sha256(file.read(saved.metrics_bytes)).hexdigest() == saved.metrics_sha256
 
     def clear(self) -> None:

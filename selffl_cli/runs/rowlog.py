@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..regular import open_regular
+
 SEGMENT = 16 * 2**20  # bytes after which a new segment is begun
 SLACK = 64 * 2**20  # bytes of outdated records that are not worth cleaning
 CHUNK = 4 * 2**20  # bytes read at once
@@ -116,7 +118,7 @@ class RowLog:
     def _read(self, segment: Segment) -> Iterator[tuple[int, np.ndarray]]:
         """(position of the first, records) of a segment, some at a time."""
         step = max(1, CHUNK // self.record.itemsize) * self.record.itemsize
-        with open(self.folder / segment.name, "rb") as file:
+        with open_regular(self.folder / segment.name) as file:
             for begin in range(0, segment.bytes, step):
                 content = file.read(min(step, segment.bytes - begin))
                 yield begin // self.record.itemsize, np.frombuffer(content, self.record)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from .. import structure
 from ..errors import SelfflError
+from ..regular import open_regular, read_regular
 from ..seal import unseal
 from ..validation import Strict
 
@@ -65,7 +66,7 @@ class Manifest(Strict):
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -73,7 +74,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a shard folder, or a SelfflError that says why it cannot be used."""
     path = folder / "manifest.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path).decode())
         version = content["format_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise SelfflError(f"{folder}: no shards here; make them with `selffl prepare`") from None

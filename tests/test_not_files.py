@@ -1,0 +1,103 @@
+"""What lies in the place of a file and is none (a pipe, a device, a folder, a link to itself): named, at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from problems import class_shards
+from tiny import TOML
+
+from selffl_cli.audit import read_audits, write_audit
+from selffl_cli.cli.main import main
+from selffl_cli.errors import SelfflError
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    "pipe": os.mkfifo,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+    "loop": lambda path: path.symlink_to(path.name),
+}
+FILES = (
+    "run.toml",
+    "result.json",
+    "environment.json",
+    "metrics.jsonl",
+    "clients.parquet",
+    "models.safetensors",
+    "manifest.json",
+    "train.safetensors",
+)
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """A reader that waits, or reads without end, fails after 20 s."""
+
+    def late(number: int, frame: object) -> None:
+        raise AssertionError("still reading after 20 s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("made")
+    class_shards(place / "blobs", clients=3)
+    (place / "tiny.toml").write_text(TOML)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main(["train", "tiny.toml", "--data", "./blobs", "-m", "fedavg", "--workers", "1"]) == 0
+    return place
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FILES)
+def test_no_reader_waits_for_what_is_no_file(
+    kind: str, name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], patience: None,
+) -> None:  # fmt: skip
+    shutil.copytree(made, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    run = next(Path("runs/tiny").glob("blobs-fedavg-*"))
+    path = Path("blobs", name) if (made / "blobs" / name).exists() else run / name
+    path.unlink()
+    KINDS[kind](path)
+    for words in (["eval", str(run), "--verify"], ["report", "tiny.toml"], ["eval", str(run)]):
+        code, said = main(words), capsys.readouterr().err
+        assert code == 0 or (said.count("\n") == 1 and "unexpected" not in said), (words, said)
+    assert main(["eval", str(run), "--verify"]) != 0
+    assert name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_an_experiment_and_a_source_that_are_no_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], patience: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    KINDS[kind](tmp_path / "x.toml")
+    KINDS[kind](tmp_path / "source.csv")
+    for words in (["train", "x.toml"], ["report", "x.toml"], ["prepare", "sent140", "--source", "source.csv"]):
+        assert main(words) in (1, 2), words
+        assert capsys.readouterr().err.count("\n") == 1, words
+
+
+def test_audits_are_sealed(tmp_path: Path) -> None:
+    write_audit(tmp_path, "membership", {"global.auc": 0.5})
+    path = tmp_path / "audit-membership.json"
+    assert read_audits(tmp_path) == {"membership.global.auc": 0.5}
+    for text in (path.read_text().replace("0.5", "0.7"), "{", "[1]", json.dumps({"global.auc": "x"})):
+        path.write_text(text)
+        with pytest.raises(SelfflError, match=r"audit-membership\.json: is damaged"):
+            read_audits(tmp_path)
+    path.write_text(json.dumps({"global.auc": 0.5}))  # of an older selffl
+    assert read_audits(tmp_path) == {"membership.global.auc": 0.5}
