@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from selffl_cli.errors import SelfflError, UsageError
-from selffl_cli.locks import alone
+from selffl_cli.locks import alone, sweep
 from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
 from selffl_cli.validation import validate
 
@@ -46,6 +46,11 @@ class Request:
         """Whether the folder is there; one without a manifest is not ours."""
         return (self.folder / "manifest.json").exists()
 
+    @property
+    def lock(self) -> Path:
+        """Held by who makes the folder."""
+        return self.folder.parent / f".{self.folder.name}.lock"
+
     @contextmanager
     def alone(self, tell: Stage = silent) -> Iterator[None]:
         """Wait for whoever makes the same folder; what is left of one that was killed goes."""
@@ -53,7 +58,7 @@ class Request:
         new = [path for path in (out, *out.parents) if not path.exists()]
         out.mkdir(parents=True, exist_ok=True)
         try:
-            with alone(out / f".{self.folder.name}.lock", tell):
+            with alone(self.lock, tell):
                 remove_leftovers(self.folder)
                 yield
         finally:
@@ -95,7 +100,10 @@ def request(
     digest = digest_source(file) if file is not None else ""
     if file is not None and hasattr(dataset(name), "preview"):
         dataset(name).preview(read, file, stage)
-    return Request(name, read, file, Path(out) / folder_name(name, read, digest))
+    asked = Request(name, read, file, Path(out) / folder_name(name, read, digest))
+    if asked.made:  # by a process that may have been killed before it had cleaned up
+        sweep(asked.lock, lambda: remove_leftovers(asked.folder))
+    return asked
 
 
 def prepare(

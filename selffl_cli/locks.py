@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -32,6 +32,22 @@ def alone(path: Path, tell: Callable[[str], None] = lambda text: None) -> Iterat
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def sweep(path: Path, clean: Callable[[], None]) -> None:
+    """Where the lock file `path` was left by a process that died, `clean` up after it and remove it; waits for nobody.
+
+    What may not be written stays: its folder can be read all the same.
+    """
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                clean()
+                path.unlink()
+        finally:
+            os.close(handle)
 
 
 def _wait(handle: int, path: Path, tell: Callable[[str], None]) -> None:

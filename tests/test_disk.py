@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 from tiny import arguments, comparable, make_place, only_run
 
+from data_prep.prepare import prepare
 from selffl_cli.cli.main import main
+from selffl_cli.locks import alone
 from selffl_cli.runs import RESULT, RunFolder
 from selffl_cli.shards import Shards
 
@@ -227,3 +229,20 @@ def wait_for(said: Path, words: str, patience: float = 250.0) -> None:
     while words not in said.read_text():
         assert time.monotonic() < deadline, f"never said '{words}': {said.read_text()}"
         time.sleep(0.01)
+
+
+def test_what_a_killed_prepare_left_beside_a_whole_folder_goes(tmp_path: Path) -> None:
+    folder = prepare("gaussian", {"clients": 3}, tmp_path)
+    lock, old = tmp_path / f".{folder.name}.lock", tmp_path / f".{folder.name}.1-2.old.tmp"
+
+    def leave() -> None:
+        lock.write_text("1")
+        old.mkdir(exist_ok=True)
+
+    leave()
+    prepare("gaussian", {"clients": 3}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    with alone(lock):  # somebody is at work
+        leave()
+        assert prepare("gaussian", {"clients": 3}, tmp_path) == folder
+        assert lock.exists() and old.exists()
