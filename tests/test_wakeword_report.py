@@ -181,6 +181,24 @@ def test_claims_of_devices_that_are_not_there_or_withheld_are_undecided(tmp_path
             build(experiment(claims=wrong), tmp_path, tmp_path / "out", [], "selffl report made")
 
 
+def test_a_device_without_wake_words_in_test_stands_aside(tmp_path: Path) -> None:
+    """It has no ratio and no cross; the mean over devices is that of the others, and the page is made."""
+    for label, shift in (("warm-start", 1.0), ("actperfl", 1.5)):
+        folder = write(tmp_path, label, 0, shift, ["p1", "p2", "p3", "p4", "p5"], "NNOPQ")
+        table = parquet.read_table(folder / "scores.parquet").to_pandas()
+        table.loc[(table["part"] == "test") & (table["client"] == 2), "label"] = 0
+        parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "scores.parquet")
+    results = collect(experiment(), tmp_path)
+    found = results.detection
+    assert found is not None and found.devices == ["N", "O", "P", "Q"]
+    assert found.baselines["device"].tolist() == ["N", "P", "Q"]
+    figures = found.figures(*found.runs[0][2:])
+    each = [figures[f"test.global.relative_fa_{device}"] for device in "NPQ"]
+    assert "test.global.relative_fa_O" not in figures
+    assert figures["test.global.relative_fa"] == pytest.approx(np.mean(each))
+    assert "withheld (0/0)" in wake_word_section(results, tmp_path)
+
+
 def test_many_devices_stand_below_each_other(tmp_path: Path) -> None:
     cells = [[Cell("fedavg"), Cell("5"), *(Cell(f"0.9{i} [0.85, 1.01]") for i in range(7))]]
     parts = list(beside(Table("t", "Table 1", ["method", "seeds", *"ABCDEFG"], cells)))

@@ -122,20 +122,21 @@ class Detection:
     def figures(self, scored: Scored, baseline: Scored) -> dict[str, float]:
         """Of one run, by name: test.MODEL.relative_fa_DEVICE, …eer_DEVICE, and relative_fa, their mean over devices.
 
-        Withheld ratios are absent; the mean is given when every device has one.
+        Withheld ratios are absent; the mean is given when every device has one whose test clips are of both kinds.
         """
         found: dict[str, float] = {}
         for model in MODELS:
-            ratios = []
+            ratios, judged = [], 0
             for device in self.devices:
                 ratio = self.relative(scored, baseline, model, device).ratio
                 own = scored.clips("test", model, device)
                 if own.both_kinds:
+                    judged += 1
                     found[f"test.{model}.eer_{device}"] = det.curve(own.label, own.score).equal_error_rate
                 if ratio is not None and len(own.label):
                     found[f"test.{model}.relative_fa_{device}"] = ratio
                     ratios.append(ratio)
-            if len(ratios) == len(self.devices):
+            if ratios and len(ratios) == judged:
                 found[f"test.{model}.relative_fa"] = float(np.mean(ratios))
         return found
 
