@@ -101,3 +101,11 @@ def test_audits_are_sealed(tmp_path: Path) -> None:
             read_audits(tmp_path)
     path.write_text(json.dumps({"global.auc": 0.5}))  # of an older selffl
     assert read_audits(tmp_path) == {"membership.global.auc": 0.5}
+
+
+@pytest.mark.parametrize(
+    "words", [["report", "tiny", "--out"], ["train", "--runs"], ["prepare", "gaussian", "-o"], ["eval"]]
+)
+def test_a_name_that_is_no_utf_8(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, b"caf\xe9".decode("utf-8", "surrogateescape")]) == 2
+    assert "no text in UTF-8" in capsys.readouterr().err

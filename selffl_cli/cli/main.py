@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import SelfflError
+from ..errors import SelfflError, UsageError
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ def main(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     command: Any = typer.main.get_command(app)
     try:
+        _check_text(arguments)
         result = command(arguments or ["--help"], prog_name="selffl", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -157,6 +158,15 @@ def main(arguments: list[str]) -> int:
             typer.secho("error:", fg=typer.colors.RED, bold=True, err=True, nl=False)
             typer.echo(f" {text}", err=True)
         return code
+
+
+def _check_text(arguments: list[str]) -> None:
+    """UsageError for a name that is no UTF-8: records are text, and safetensors opens no such path."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"'{argument}' is no text in UTF-8; rename it") from None
 
 
 def _describe(error: Exception) -> tuple[str, int]:
