@@ -23,7 +23,7 @@ class Contender:
     name: str
     shown: str
     processes: int
-    workloads: tuple[str, ...]  # those that it can run
+    methods: tuple[str, ...]  # those that it can run
 
     def python(self, venvs: Path | None) -> Path | None:
         """Its interpreter; None where it is not installed."""
@@ -33,13 +33,12 @@ class Contender:
         return found if found and found.exists() else None
 
 
-FEDAVG = ("W1", "W2", "W2-lengths", "W2-tweets")
 CONTENDERS = [
-    Contender(OURS, "selffl, 2 workers", 2, (*FEDAVG, "W1-ditto")),
-    Contender("loop", "plain PyTorch loop, 1 thread", 1, (*FEDAVG, "W1-ditto")),
-    Contender("pfl-research", "pfl-research 0.6.0, 2 processes", 2, FEDAVG),
-    Contender("fluke", "fluke 0.8.1", 1, (*FEDAVG, "W1-ditto")),
-    Contender("flower", "Flower 1.42.0, simulation on Ray, 2 actors", 2, FEDAVG),
+    Contender(OURS, "selffl, 2 workers", 2, ("fedavg", "ditto")),
+    Contender("loop", "plain PyTorch loop, 1 thread", 1, ("fedavg", "ditto")),
+    Contender("pfl-research", "pfl-research 0.6.0, 2 processes", 2, ("fedavg",)),
+    Contender("fluke", "fluke 0.8.1", 1, ("fedavg", "ditto")),
+    Contender("flower", "Flower 1.42.0, simulation on Ray, 2 actors", 2, ("fedavg",)),
 ]
 DRIVERS = {"loop": "plain_loop.py", "pfl-research": "pfl_research.py", "fluke": "fluke_fl.py", "flower": "flower.py"}
 

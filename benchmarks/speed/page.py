@@ -197,10 +197,12 @@ def write(
     command += f" --flower-repeats {arguments.flower_repeats}"
     command += f" --tweets {arguments.tweets.name}" if arguments.tweets else ""
     command += f" --rounds {arguments.rounds}" if arguments.rounds else ""
+    command += f" --minutes {arguments.minutes:g}" if arguments.minutes < float("inf") else ""
     command += "".join(f" --workload {name}" for name in arguments.workload)
     command += "".join(f" --contender {name}" for name in arguments.contender or [])
     sections = "\n\n".join(
-        f"### {name}\n\n{WHAT[name]}.\n\n{workload_table(results, name)}" for name in results.workloads
+        f"### {name}\n\n{WHAT.get(name) or f'`{WORKLOADS[name]}`'}.\n\n{workload_table(results, name)}"
+        for name in results.workloads
     )
     failed = "\n".join(f"* {name}: {why}" for name, why in failures.items())
     (out / "README.md").write_text(
