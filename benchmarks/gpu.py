@@ -412,7 +412,7 @@ def sections(arguments: argparse.Namespace, figures: dict[str, Any]) -> Iterator
         "Precision",
         table(["workload", "products in", "test accuracy", "sd over seeds", "s/round"], precisions(device, quick)),
     )
-    source = f"the shards in {arguments.tweets}" if arguments.tweets else "made-up texts of the tweets' size and shape"
+    source = "the shards of Figure 1" if arguments.tweets else "made-up texts of the tweets' size and shape"
     yield (
         f"A part of the tweets figure, on {source}, and the sum from it",
         table(
@@ -436,12 +436,13 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
     figures: dict[str, Any] = {"device": name, "torch": torch.__version__, "python": platform.python_version()}
     page = [f"# The stacked engine on {name}", f"torch {torch.__version__}, Python {platform.python_version()}"]
-    page.append("Made by `python benchmarks/gpu.py" + (f" --tweets {arguments.tweets}`" if arguments.tweets else "`"))
+    page.append("Made by `python benchmarks/gpu.py" + (" --tweets FOLDER`" if arguments.tweets else "`"))
     arguments.out.mkdir(parents=True, exist_ok=True)
+    notes = "[docs/gpu.md](../../docs/gpu.md) says what was predicted, what came, and what was changed after it."
     for title, content in sections(arguments, figures):
         print(f"\n## {title}\n\n{content}", flush=True)
         page += [f"## {title}", content]
-        (arguments.out / "README.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+        (arguments.out / "README.md").write_text("\n\n".join([*page, notes]) + "\n", encoding="utf-8")
         (arguments.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

@@ -207,7 +207,7 @@ def test_every_model_is_the_same_on_both_engines(name: str, dtype: torch.dtype) 
     torch.testing.assert_close(other["mean"], plain["mean"], rtol=DTYPES[dtype], atol=DTYPES[dtype])
 
 
-@pytest.mark.parametrize("form", ["grouped", "unfold", "loop"])
+@pytest.mark.parametrize("form", ["grouped", "unfold", "loop", "mixed"])
 @pytest.mark.parametrize("name", ["cnn", "cnn-cifar", "cnn11"])
 def test_every_form_of_convolution_is_the_same(name: str, form: ConvForm) -> None:
     problem = model_problem(name, torch.float64)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .stacked_lstm import StackedLSTMLayers
 
 ConvForm = Literal["grouped", "unfold", "loop", "mixed"]
-FEW = 6  # clients
+FEW = 6  # clients up to which `mixed` is `loop`
 
 
 class StackedLinear(nn.Module):
@@ -35,10 +35,11 @@ class StackedLinear(nn.Module):
 
 
 class StackedConv2d(nn.Module):
-    """Convolution by one of three forms; which one is fastest depends on the device and is measured.
+    """Convolution by one of these forms; which one is fastest depends on the device and is measured.
 
     `grouped`: one convolution of K groups. `unfold`: patches as columns, then one batched product.
     `loop`: K ordinary convolutions; on the CPU its kernels are the best, on a GPU it is K launches.
+    `mixed`: `loop` for few clients, `grouped` for more.
     """
 
     weight: Tensor  # [K, out, in, height, width]
