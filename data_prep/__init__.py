@@ -14,6 +14,7 @@ DATASETS = {
     "audio": ("data_prep.audio_folder", "Your own spoken words, on your devices or simulated ones."),
     "snips": ("data_prep.snips", "SNIPS, 14,484 voice commands in seven intents, for a language model."),
     "snips-tags": ("data_prep.snips_tags", "SNIPS with slot tags, for a tagger; a canary can be planted."),
+    "tags": ("data_prep.tags", "Your own tagged texts, for a tagger; a canary can be planted."),
     "shakespeare": ("data_prep.shakespeare", "Shakespeare's plays, by role, for a language model."),
     "sent140": ("data_prep.sent140", "Sentiment140 tweets, positive or negative, by user or dealt out."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from data_prep.prepare import prepare
 from selffl_cli.audit.canary_text import Attack
-from selffl_cli.errors import UsageError
+from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.models.bilstm import BiLSTM
 from selffl_cli.models.task import Tagging
 from selffl_cli.shards import Shards
@@ -55,6 +56,60 @@ def test_the_canary_stands_in_one_clients_training_texts(source: Path, tmp_path:
     assert Shards.open(prepare("snips-tags", {**asked, "canary": 0}, tmp_path / "data", source)).hash != shards.hash
     with pytest.raises(UsageError, match="one must be left"):
         prepare("snips-tags", {**asked, "canary": 15}, tmp_path / "data", source)
+
+
+def in_columns(source: Path, folder: Path, third: str) -> Path:
+    """The same commands as files of a word and its tag a line, with a column between that says nothing."""
+    folder.mkdir()
+    for name in ("train", "valid", "test"):
+        texts, tags = ((source / name / file).read_text().splitlines() for file in ("seq.in", "seq.out"))
+        blocks = ["\n".join(f"{w} x {t}" for w, t in zip(text.split(), own.split(), strict=True))
+                  for text, own in zip(texts, tags, strict=True)]  # fmt: skip
+        start = "-DOCSTART- -X- O\n\n" if name == "train" else ""
+        (folder / f"{'dev' if name == 'valid' else name}{third}").write_text(start + "\n\n\n".join(blocks))
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["folders", "without classes", ".conll", ".txt"])
+def test_another_corpus_is_read_in_either_layout(layout: str, source: Path, tmp_path: Path) -> None:
+    """Folders as SNIPS has them, with or without classes, and columns: the same words, tags and canary."""
+    asked = {"clients": 4, "canary": 3, "tokens": 8}
+    snips = Shards.open(prepare("snips-tags", asked, tmp_path / "data", source))
+    if layout.startswith("."):
+        source = in_columns(source, tmp_path / "columns", layout)
+    elif layout == "without classes":
+        for name in ("train", "valid", "test"):
+            (source / name / "label").unlink()
+        (source / "valid").rename(source / "dev")
+    own = Shards.open(prepare("tags", asked, tmp_path / "data", source))
+    assert own.manifest.task == "tagging" and own.manifest.notes["canary"] == snips.manifest.notes["canary"]
+    assert own.manifest.samples == snips.manifest.samples
+    for name in ("vocabulary", "tags"):
+        assert torch.equal(own.shared[name], snips.shared[name])
+    texts = [{tuple(row.flatten().tolist()) for row in shards.part("test").arrays["x"]} for shards in (own, snips)]
+    assert texts[0] == texts[1]
+    assert own.manifest.classes == (["Book", "Play"] if layout == "folders" else ["text"])
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda s: (s / "test" / "seq.out").unlink(), "seq.out: cannot be read"),
+        (lambda s: (s / "test" / "seq.out").write_text("O\n"), "different numbers of lines .*seq.in 20, seq.out 1"),
+        (lambda s: (s / "test" / "seq.out").write_text("O\n" * 20), "text 1 has other numbers of words and of tags"),
+        (lambda s: (s / "valid").rename(s / "spare"), "has no part 'valid'; give --source a folder"),
+        (lambda s: [path.write_text("") for path in (s / "train").iterdir()], "train: holds no texts"),
+        (lambda s: [(s / "valid").rename(s / "spare"), (s / "valid.txt").write_text("play O\nsong\n")],
+         "valid.txt: line 2 has a word and no tag"),
+        (lambda s: (s / "test" / "seq.in").write_bytes(b"\xff\xfe"), "no text in UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_corpus_that_is_not_whole_says_so(
+    break_it: Callable[[Path], object], message: str, source: Path, tmp_path: Path
+) -> None:
+    break_it(source)
+    with pytest.raises(SelfflError, match=message):
+        prepare("tags", {"clients": 4}, tmp_path / "data", source)
 
 
 def test_tags_are_judged_where_there_are_words() -> None:

@@ -73,8 +73,8 @@ def canary_text(run: Scored) -> dict[str, float]:
     notes, network = run.shards.manifest.notes, run.model.module
     if "canary" not in notes or not isinstance(network, BiLSTM):
         raise UsageError(
-            f"{run.folder.path}: no canary stands in its data; prepare them with: selffl prepare snips-tags --source "
-            "FOLDER --canary 50, and train model bilstm"
+            f"{run.folder.path}: no canary stands in its data; prepare them with: selffl prepare snips-tags (or "
+            "tags) --source FOLDER --canary 50, and train model bilstm"
         )
     theta, rows = run.global_(), run.personal()
     if theta is None and rows is None:

@@ -48,7 +48,10 @@ def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
         if plain not in METHODS and base in METHODS and "weighting" in method_class(base).options_type.model_fields:
             plain = base
             if options.setdefault("weighting", weighting) != weighting:
-                raise UsageError(f"method '{name}' and weighting = '{options['weighting']}' contradict each other")
+                raise UsageError(
+                    f"method '{name}' and weighting = '{options['weighting']}' contradict each other; leave one of "
+                    "them out"
+                )
     if plain not in METHODS:
         raise UsageError(f"unknown method '{name}'{nearest(name, [*METHODS, *ALIASES])}")
     cls = method_class(plain)

@@ -43,7 +43,7 @@ class BiLSTM(nn.Module):
 def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> BiLSTM:
     """The model for shards of tagged texts."""
     if manifest.task != "tagging":
-        raise SelfflError(f"model 'bilstm' tags words; {manifest.name} has no tags (snips-tags does)")
+        raise SelfflError(f"model 'bilstm' tags words; {manifest.name} has no tags (snips-tags and tags have)")
     words, tags = (bytes(shared[name].tolist()).count(b"\n") + 1 for name in ("vocabulary", "tags"))
     with torch.no_grad():
         return BiLSTM(words, tags, **options.model_dump())

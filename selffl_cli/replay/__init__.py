@@ -121,7 +121,7 @@ def check(train: TrainConfig, shards: Shards, method: dict[str, Any]) -> None:
     if isinstance(memory(train.memory), Coordinated):
         from ..methods import build
 
-        if build(method).traffic(1, 1) == (0, 0):
+        if build(method).traffic(2, 1) == (0, 0):  # of a body of one parameter under a head of one
             raise UsageError(
                 f"--memory {train.memory}: clients of method {method['name']} send nothing, so that nothing can be "
                 "coordinated; use --memory uncoordinated"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..metrics.names import words
 from .collect import Results
@@ -92,6 +92,7 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
         finals.append(scale * band["mean"].iloc[len(band) // 4 :])
     if x in ("gradients", "bytes"):
         ax.xaxis.set_major_formatter(EngFormatter(unit=AXES[x][2]))
+        ax.xaxis.set_major_locator(MaxNLocator(5))  # numbers with a unit are wide
     if not finals:
         return
     values = np.concatenate([part.to_numpy() for part in finals])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..metrics.names import words
 from .collect import Results
@@ -51,6 +51,7 @@ def multiples(results: Results, out: Path, x: X) -> str | None:
             axes[0, 0].set_ylim(*limits)
         if x in ("gradients", "bytes"):
             axes[0, 0].xaxis.set_major_formatter(EngFormatter(unit=AXES[x][2], places=0, sep=""))
+            axes[0, 0].xaxis.set_major_locator(MaxNLocator(4))
         hide_unused(axes, len(labels))
         for ax in axes[:, 0]:
             ax.set_ylabel(f"test {words(results.metric)}")

@@ -177,7 +177,7 @@ def budget(results: Results) -> str:
         cells = [
             run.label,
             record["method"].get("name", run.label),
-            train["rounds"],
+            f"{train['rounds']} a period" if train.get("periods") else train["rounds"],
             cohort_words(train),
             f"{steps} steps" if steps else f"{epochs} epoch{'s' * (epochs > 1)}",
             train["batch_size"],

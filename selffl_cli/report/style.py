@@ -31,6 +31,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 COLUMN = 3.5  # inches: a column of a two-column paper
 PAGE = 7.16
+LEGEND = 1.45  # of a legend: a line sample and a label of some fifteen letters
 
 _RC: Any = {
     "font.size": 8,
@@ -100,8 +101,13 @@ def save(fig: Any, out: Path, name: str) -> str:
     return name
 
 
+def legend_columns(width: float, labels: int, most: int = 4) -> int:
+    """How many labels fit beside each other above a figure of `width` inches."""
+    return max(1, min(most, labels, int(width / LEGEND)))
+
+
 def legend_above(fig: Any, axes: Any, columns: int = 4) -> None:
-    """One legend for all panels, above them, each label once."""
+    """One legend for all panels, above them, each label once, in as many columns as fit."""
     seen: dict[str, Any] = {}
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -111,7 +117,7 @@ def legend_above(fig: Any, axes: Any, columns: int = 4) -> None:
             seen.values(),
             seen.keys(),
             loc="outside upper center",
-            ncols=min(columns, len(seen)),
+            ncols=legend_columns(fig.get_figwidth(), len(seen), columns),
             columnspacing=1.2,
             handletextpad=0.5,
         )

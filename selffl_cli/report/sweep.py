@@ -12,7 +12,7 @@ from ..metrics.intervals import t_interval
 from ..metrics.names import words
 from .collect import Results, short_text
 from .compare import Summary, higher_is_better
-from .style import PAGE, figure, hide_unused, legend_above, looks, save
+from .style import PAGE, figure, hide_unused, legend_above, legend_columns, looks, save
 from .terminal import head
 
 UNCERTAINTY = (
@@ -68,7 +68,8 @@ def _grid(
     rows = -(-len(panels) // columns) if len(whats) == 1 else len(whats)
     look = looks(results.labels)
     width = 3.5 if columns == 1 else max(PAGE, 2.1 * columns)
-    with figure(rows, columns, width, 0.6 + 2.0 * rows, sharex=True, sharey="row") as (fig, axes):
+    lines = -(-len(results.labels) // legend_columns(width, len(results.labels)))
+    with figure(rows, columns, width, 0.3 + 0.15 * lines + 2.0 * rows, sharex=True, sharey="row") as (fig, axes):
         places = [(what, title) for what, _ in whats for title in panels]
         for ax, (what, title) in zip(axes.flat, places, strict=False):
             for label in results.labels:
@@ -186,7 +187,8 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
             )
         ax.set_yticks(range(len(others)), others)
         titles = [head(title) for _, _, title in columns]
-        ax.set_xticks(range(len(columns)), titles)
+        wide = max(len(line) for title in titles for line in title.split("\n")) > 11  # letters of a column
+        ax.set_xticks(range(len(columns)), titles, rotation=30 if wide else 0, ha="right" if wide else "center")
         unit = "points" if results.metric == "accuracy" else words(results.metric)
         ax.set_title(f"difference to {reference} ({unit})\n* 95 % interval excludes 0")
         bar = fig.colorbar(image, ax=ax, ticks=[-limit, 0, limit], shrink=0.9, extend="both")
