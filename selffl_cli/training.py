@@ -88,7 +88,9 @@ class Training:
         self.state = self.method.init(self.model.start if start is None else self.model.flatten(start), self.store)
         self.private = None
         if train.privacy:
-            self.private = PrivateRun(config, self.pool_sizes, self.method.global_(self.state))
+            self.private = PrivateRun(
+                config, self.pool_sizes, self.method.global_(self.state), shards.periods if train.periods else 1
+            )
         self.checkpoints = Checkpoints(folder / CHECKPOINT)
         self.engine = self._choose_engine(device.type)
         self.stacked = None
@@ -234,7 +236,8 @@ class Training:
                     metrics.write(text)
                     metrics.flush()
                     self.written.update(text)
-                    self.controls.watch(line)
+                    spent = self.private.in_passing(round_) if self.private and "privacy" not in line else None
+                    self.controls.watch({**line, "privacy": spent} if spent else line)
                     last = round_ == self.rounds or lost is not None
                     if not last and self.controls.should_stop():
                         command = STOP

@@ -170,6 +170,47 @@ def test_what_these_shards_or_methods_cannot_do(tmp_path: Path) -> None:
         check(TrainConfig(**good), class_shards(tmp_path / "one"), fedavg)
 
 
+@pytest.mark.parametrize("memory", ["none", "all", "approx-uniform", "uncoordinated"])
+def test_privacy_of_users_counts_the_rounds_of_every_period(memory: str, tmp_path: Path) -> None:
+    pytest.importorskip("dp_accounting")
+    from selffl_cli.privacy.accountant import epsilon
+
+    private = {"participation": 1.0, "sampler": "poisson:q=0.5", "privacy": "user:clip=0.5,noise=2"}
+    data, lines = shards(tmp_path / "data"), []
+    own = run(tmp_path / "run", data, memory, options={"weighting": "equal"}, controls=Controls(watch=lines.append),
+              **private)  # fmt: skip
+    result = own.run()
+    assert result["round"] == ROUNDS * PERIODS
+    assert result["privacy"]["epsilon"] == pytest.approx(epsilon(((2.0, 0.5, ROUNDS * PERIODS),), 1e-5))
+    assert lines[0]["privacy"]["epsilon"] == 0 and lines[-1]["privacy"] == own.folder.metrics()[-1]["privacy"]
+    target = epsilon(((2.0, 0.5, 4),), 1e-5)
+    private["privacy"] = f"user:clip=0.5,noise=2,target-epsilon={target + 0.001}"
+    stopped = run(tmp_path / "stopped", data, memory, options={"weighting": "equal"}, **private).run()
+    assert stopped["round"] == 4 and "before round 5" in stopped["privacy"]["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "privacy", "message"),
+    [
+        ("coordinated", "user:noise=1", "what coordination sends is neither clipped nor noised; use --memory uncoord"),
+        ("naive", "sample:noise=1", "how often a sample is looked at depends on the memory"),
+    ],
+)
+def test_privacy_over_periods_is_refused_where_it_cannot_be_counted(
+    memory: str, privacy: str, message: str, tmp_path: Path
+) -> None:
+    fedavg, _ = methods.resolve("fedavg", {})
+    train = TrainConfig(periods=True, memory=memory, memory_size=3, sampler="poisson:q=0.5", privacy=privacy)
+    with pytest.raises(UsageError, match=message):
+        check(train, shards(tmp_path / "data"), fedavg)
+
+
+def test_a_method_that_shares_its_body_alone_can_be_coordinated(tmp_path: Path) -> None:
+    fedrep, _ = methods.resolve("fedrep", {})
+    train = TrainConfig(periods=True, memory="coordinated", memory_size=3)
+    check(train, shards(tmp_path / "data"), fedrep)
+
+
 def test_a_record_without_periods_is_what_it_was(tmp_path: Path) -> None:
     """The key over everything that changes the numbers, as computed before there were periods."""
     from problems import class_shards

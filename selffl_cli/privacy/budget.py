@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 class Budget:
     """What a run spends. Everything is known before it starts, since who takes part depends on the seed alone."""
 
-    def __init__(self, train: TrainConfig, method: str, seed: int, sizes: np.ndarray, noise: float | None) -> None:
-        """sizes: training samples of the clients that may take part [M]; noise None = to be found."""
+    def __init__(
+        self, train: TrainConfig, method: str, seed: int, sizes: np.ndarray, noise: float | None, periods: int = 1
+    ) -> None:
+        """sizes: training samples of the clients that may take part [M]; noise None = to be found; periods that the
+        rounds of `train` are spent in, one after another."""
         privacy = read_privacy(train.privacy)
         assert privacy is not None
         self.privacy, self.train, self.method, self.seed, self.sizes = privacy, train, method, seed, sizes
+        self.asked = train.rounds * periods
         self._taken = np.zeros((0, len(sizes)), dtype=bool)
         found = noise if noise is not None else privacy.noise
         if found is None:
             assert privacy.target_epsilon is not None
-            found = find_noise(lambda value: self._epsilon(train.rounds, value), privacy.target_epsilon)
+            found = find_noise(lambda value: self._epsilon(self.asked, value), privacy.target_epsilon)
         self.noise = found
-        self.rounds = train.rounds
+        self.rounds = self.asked
         if privacy.target_epsilon is not None:
-            self.rounds = last_round(lambda t: self._epsilon(t, self.noise), privacy.target_epsilon, train.rounds)
+            self.rounds = last_round(lambda t: self._epsilon(t, self.noise), privacy.target_epsilon, self.asked)
             if not self.rounds:
                 raise UsageError(
                     f"--privacy: with noise {self.noise:g} the first round already exceeds epsilon "
@@ -93,4 +97,5 @@ class Budget:
 def budget_of(train: TrainConfig, method: str, seed: int, shards: Shards, noise: float | None) -> Budget:
     """The budget of a run on these shards; noise None = what the options say, or found for their target."""
     sizes = shards.clients["n_train"].to_numpy()
-    return Budget(train, method, seed, sizes[selection.training_pool(seed, train.new_clients, sizes)], noise)
+    periods = shards.periods if train.periods else 1
+    return Budget(train, method, seed, sizes[selection.training_pool(seed, train.new_clients, sizes)], noise, periods)

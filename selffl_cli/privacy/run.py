@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 class PrivateRun:
     """The privacy of a run; its clip stands in the server's state, so that a resumed run goes on with it."""
 
-    def __init__(self, config: RunConfig, sizes: np.ndarray, start: Tensor | None) -> None:
+    def __init__(self, config: RunConfig, sizes: np.ndarray, start: Tensor | None, periods: int = 1) -> None:
         """sizes: training samples of the clients that may take part [M]; start: the global model to begin with [P]."""
         self.config, self.clients = config, len(sizes)
         self.start = None if start is None else start.clone()
-        self.budget = Budget(config.train, config.method["name"], config.seed, sizes, config.noise)
+        self.budget = Budget(config.train, config.method["name"], config.seed, sizes, config.noise, periods)
+        self.due = 0.0  # when `in_passing` may account again
         self.options, self.noise = self.budget.privacy, self.budget.noise
         sampler = selection.sampler(config.train.sampler)
         self.q = sampler.q if isinstance(sampler, selection.Poisson) else 1.0
@@ -59,13 +61,23 @@ class PrivateRun:
         """Epsilon so far, None where it is infinite."""
         return {key: value if np.isfinite(value) else None for key, value in self.budget.spent(round_).items()}
 
+    def in_passing(self, round_: int) -> dict[str, float | None] | None:
+        """Epsilon so far for the display; None where working it out again would take more than 2 % of the time."""
+        begun = time.perf_counter()
+        if begun < self.due:
+            return None
+        spent = self.spent(round_)
+        now = time.perf_counter()
+        self.due = now + 50 * (now - begun)
+        return spent
+
     def result(self, round_: int, theta: Tensor | None) -> dict[str, Any]:
         """What result.json says of privacy."""
         unit = "user" if self.of_users else "sample"
         said: dict[str, Any] = {"unit": unit, "noise": self.noise, **self.spent(round_)}
         if self.options.target_epsilon is not None:
             said["target_epsilon"] = self.options.target_epsilon
-        if round_ < self.config.train.rounds and round_ == self.budget.rounds:
+        if round_ < self.budget.asked and round_ == self.budget.rounds:
             said["stopped"] = f"before round {round_ + 1}, which would exceed epsilon {said['target_epsilon']:g}"
         if isinstance(self.options, User) and self.options.canaries and theta is not None and self.start is not None:
             said["canaries"] = canary_cosines(self.config.seed, self.options.canaries, theta - self.start)

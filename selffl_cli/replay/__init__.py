@@ -95,10 +95,15 @@ def check(train: TrainConfig, shards: Shards, method: dict[str, Any]) -> None:
             f"--periods: {shards.path.name} has one period; prepare the data with --periods 5 --drift label "
             "(or time, intent), or leave --periods out"
         )
-    if train.privacy:
+    if train.privacy.startswith("sample"):
         raise UsageError(
-            "--privacy with --periods: the accountant counts the rounds of one period, and what coordination sends is "
-            "not noised; leave one of them out"
+            "--privacy sample with --periods: how often a sample is looked at depends on the memory, which is not "
+            "accounted for; use --privacy user, or leave one of them out"
+        )
+    if train.privacy and isinstance(memory(train.memory), Coordinated):
+        raise UsageError(
+            f"--privacy with --memory {train.memory}: what coordination sends is neither clipped nor noised; use "
+            "--memory uncoordinated, approx-uniform or another that sends nothing"
         )
     import numpy as np
 
