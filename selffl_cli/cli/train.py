@@ -102,7 +102,8 @@ def train(
     deterministic: Annotated[
         bool,
         typer.Option(
-            "--deterministic", help="On a GPU, the same bits each time: up to 1.7 times slower (H200). A CPU always is so."
+            "--deterministic",
+            help="On a GPU, the same bits each time: up to 1.7 times slower (H200). A CPU always is so.",
         ),
     ] = False,
     keep_models: Annotated[
