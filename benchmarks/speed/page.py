@@ -121,6 +121,12 @@ def _met(value: bool) -> str:
     return "met" if value else "not met"
 
 
+WHY = """\
+What can be won lies outside the kernels, which are torch's and the same for all. Where they take three quarters of the
+CPU seconds, as for the LSTM, a peer with as many processes cannot be twice as slow, and one process against two is at
+most two times as slow; only work that a peer does and we do not (scoring models that did not change, say) gives more."""
+
+
 def floor_section(results: Results, floors: dict[str, Floor]) -> str:
     if not floors:
         return "Not measured in this record."
@@ -138,7 +144,7 @@ def floor_section(results: Results, floors: dict[str, Floor]) -> str:
         "One process, one round: the operations of training (forward, and two products backward for each of its "
         "products; padding not counted), what they would take at the rate of one large matrix product on one core, "
         "and the CPU seconds of selffl's engine.\n\n" + table(header, body) + "\n\nThe operators that took the most "
-        "CPU time, as shares of the round:\n\n" + "\n".join(notes)
+        "CPU time, as shares of the round:\n\n" + "\n".join(notes) + "\n\n" + WHY
     )
 
 
