@@ -124,7 +124,7 @@ def _met(value: bool) -> str:
 WHY = """\
 What can be won lies outside the kernels, which are torch's and the same for all. Where they take three quarters of the
 CPU seconds, as for the LSTM, a peer with as many processes cannot be twice as slow, and one process against two is at
-most two times as slow; only work that a peer does and we do not (scoring models that did not change, say) gives more."""
+most two times as slow; only work that a peer does and we do not (scoring models that did not change) gives more."""
 
 
 def floor_section(results: Results, floors: dict[str, Floor]) -> str:
