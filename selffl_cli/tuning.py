@@ -117,6 +117,9 @@ def read(path: Path) -> dict[str, Any]:
         return check(Record, unseal(json.loads(read_regular(path).decode())))
     except FileNotFoundError:
         return {}
+    except NotADirectoryError:
+        file = next(parent for parent in path.parents if parent.exists())
+        raise UsageError(f"{file}: is a file, where a folder of runs is wanted; see --runs") from None
     except (OSError, ValueError, RecursionError) as error:
         raise SelfflError(f"{path}: damaged ({error}); delete it and tune again") from None
 

@@ -109,3 +109,27 @@ def test_audits_are_sealed(tmp_path: Path) -> None:
 def test_a_name_that_is_no_utf_8(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, b"caf\xe9".decode("utf-8", "surrogateescape")]) == 2
     assert "no text in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "tiny.toml", "--data", "./blobs", "--runs", "tiny.toml"], "'--runs'"),
+        (["train", "tiny.toml", "--data", "./blobs", "--runs", "tiny.toml/below"], "see --runs"),
+        (["train", "tiny.toml", "--data-folder", "tiny.toml"], "'--data-folder'"),
+        (["report", "tiny.toml", "--runs", "tiny.toml"], "'--runs'"),
+        (["report", "tiny.toml", "--runs", "tiny.toml/below"], "see --runs"),
+        (["report", "tiny.toml", "--out", "tiny.toml"], "'--out'"),
+        (["prepare", "gaussian", "--out", "tiny.toml"], "'--out'"),
+        (["eval", "runs", "--predictions", "tiny.toml"], "'--predictions'"),
+        (["eval", "runs", "--csv", "blobs"], "'--csv'"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_bad_usage(
+    words: list[str], says: str, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(made)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and says in said and ("is a file" in said or "is a directory" in said), said
+    assert "damaged" not in said

@@ -37,11 +37,15 @@ def eval_(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            "--predictions", help="Folder for a Parquet file a run, one row a sample and model.", show_default=False
+            "--predictions",
+            file_okay=False,
+            help="Folder for a Parquet file a run, one row a sample and model.",
+            show_default=False,
         ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", help="Also write the table to this file.", show_default=False)
+        Path | None,
+        typer.Option("--csv", dir_okay=False, help="Also write the table to this file.", show_default=False),
     ] = None,
     verify: Annotated[
         bool,

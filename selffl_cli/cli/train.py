@@ -120,9 +120,9 @@ def train(
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")
     ] = 30,
-    runs: Annotated[Path, typer.Option("--runs", help="Where run folders go.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option("--runs", file_okay=False, help="Where run folders go.")] = Path("runs"),
     data_folder: Annotated[
-        Path, typer.Option("--data-folder", help="Where shards are looked for and prepared.")
+        Path, typer.Option("--data-folder", file_okay=False, help="Where shards are looked for and prepared.")
     ] = Path("data"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Print what would run and what it would cost.")
