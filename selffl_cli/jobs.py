@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from .controls import Stopped
 from .engine.ranks import available_cores, die_with_parent
 from .errors import SelfflError
-from .launch import Outcome, Stop, execute
+from .launch import POLL, Outcome, Stop, train_run
 from .plan import PlannedRun
 from .predict import free_memory
-from .runs import CHECKPOINT, RunFolder
+from .runs import CHECKPOINT, Busy, RunFolder
 from .runs.checkpoint import Checkpoints
 
-POLL = 0.2  # seconds between looks at the runs
 # What a run beside others is taken to need when nobody says how many: it must never be too little.
 BASE_MEMORY = 2**30  # bytes: the process, a cohort and its activations
 DATA_COPIES = 3  # the shards' pages, their tensors, and as much again
@@ -34,7 +34,7 @@ DATA_COPIES = 3  # the shards' pages, their tensors, and as much again
 class Ending:
     """How a run in another process ended."""
 
-    status: Literal["finished", "diverged", "stopped", "failed"]
+    status: Literal["finished", "diverged", "stopped", "failed", "busy"]  # busy: another process works on it
     message: str = ""
 
 
@@ -63,30 +63,26 @@ class Board(Protocol):
 
     def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None: ...
 
-
-class Silent:
-    """The display of a run in a process of its own: the launcher's board shows it."""
-
-    def start(self, run: PlannedRun, number: int, total: int) -> None: ...
-
-    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None: ...
-
-    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None: ...
+    def wait(self, busy: Busy) -> None: ...
 
 
 def carry_out(run: PlannedRun, stop: Stop, settings: dict[str, Any]) -> Ending:
-    """Train one run in this process; `settings` are those of `launch.execute`."""
+    """Train one run in this process, which shows nothing; `settings` are those of `launch.train_run`."""
     try:
-        outcome = execute([run], Silent(), stop, **settings)
-        result = RunFolder(run.folder).result or {}
-    except KeyboardInterrupt:
+        with stop.listening():
+            if stop():
+                return Ending("stopped")
+            result = train_run(run, stop, lambda line: None, **settings)
+    except (Stopped, KeyboardInterrupt):
         return Ending("stopped")
+    except Busy:
+        return Ending("busy")
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         known = type(error).__module__.startswith(__package__ or "selffl_cli")
         return Ending("failed", str(error) if known else f"{type(error).__name__}: {error}")
-    return Ending("stopped") if outcome.stopped else Ending(result["status"], result.get("message", ""))
+    return Ending(result["status"], result.get("message", ""))
 
 
 def found(run: PlannedRun) -> Ending | None:
@@ -101,11 +97,12 @@ def found(run: PlannedRun) -> Ending | None:
 def run_all(runs: list[PlannedRun], launcher: Launcher, board: Board, stop: Stop) -> Outcome:
     """Carry out every run that is not finished; one that another starts from goes before it, and only once.
 
-    A run that fails or diverges is recorded and the others go on. When `stop` says so, running ones are asked to save
-    and end; a second signal ends them at once.
+    A run that fails or diverges is recorded and the others go on; one that another process works on waits until that
+    has finished it or let go of it. When `stop` says so, running ones are asked to save and end; a second signal ends
+    them at once.
     """
     outcome, waiting, running = Outcome(), {run.folder: run for run in runs}, dict[Path, PlannedRun]()
-    failed: dict[Path, str] = {}
+    failed, said, stopping = dict[Path, str](), set[Path](), False
 
     def end(run: PlannedRun, ending: Ending, skipped: bool = False) -> None:
         if ending.status == "failed":
@@ -121,10 +118,11 @@ def run_all(runs: list[PlannedRun], launcher: Launcher, board: Board, stop: Stop
     with stop.listening():
         try:
             while waiting or running:
-                if stop() and not outcome.stopped:
-                    outcome.stopped = True
+                if stop() and not stopping:
+                    stopping = outcome.stopped = True
                     waiting.clear()
                     launcher.stop()
+                busy: Busy | None = None
                 for run in list(waiting.values()):
                     if (before := found(run)) is not None:
                         end(waiting.pop(run.folder), before, skipped=before.status != "failed")
@@ -134,11 +132,23 @@ def run_all(runs: list[PlannedRun], launcher: Launcher, board: Board, stop: Stop
                     elif run.needs and (run.needs.folder in waiting or run.needs.folder in running):
                         continue
                     elif launcher.free() > 0:
+                        try:
+                            RunFolder(run.folder).check_free()
+                        except Busy as error:
+                            busy = busy or error
+                            continue
                         running[run.folder] = waiting.pop(run.folder)
                         launcher.start(run)
+                if busy and not running and busy.path not in said:
+                    said.add(busy.path)
+                    board.wait(busy)
                 board.show(waiting.values(), running.values())
                 for run, ending in launcher.ended():
-                    end(running.pop(run.folder), ending)
+                    running.pop(run.folder)
+                    if ending.status != "busy":
+                        end(run, ending)
+                    elif not stopping:  # another process was quicker
+                        waiting[run.folder] = run
         finally:
             launcher.close()
     return outcome

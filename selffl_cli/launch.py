@@ -1,4 +1,7 @@
-"""Carry out planned runs one after another: skip what is finished, resume what is broken, stop when asked."""
+"""Carry out planned runs one after another: skip what is finished, resume what is broken, stop when asked.
+
+A run that another process works on comes last; nobody waits while there is something else to do.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -16,9 +20,11 @@ from .controls import Controls, Keep, Place, Stopped
 from .engine.choice import Engine
 from .engine.team import Team
 from .plan import PlannedRun
-from .runs import CHECKPOINT, RunFolder
+from .runs import CHECKPOINT, Busy, RunFolder
 from .runs.checkpoint import Checkpoints
 from .training import Training
+
+POLL = 0.2  # seconds between looks at the runs of others
 
 
 class Display(Protocol):
@@ -29,6 +35,8 @@ class Display(Protocol):
     def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None: ...
 
     def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None: ...
+
+    def wait(self, busy: Busy) -> None: ...
 
 
 @dataclass
@@ -71,10 +79,10 @@ class Outcome:
     stopped: bool = False
 
 
-def execute(
-    runs: list[PlannedRun],
-    display: Display,
+def train_run(
+    run: PlannedRun,
     stop: Stop,
+    watch: Callable[[dict[str, Any]], None],
     *,
     workers: Callable[[Training], int],
     device: str,
@@ -83,33 +91,59 @@ def execute(
     client_store: Place = "memory",
     checkpoint_seconds: float,
     team: Team | None = None,
+) -> dict[str, Any]:
+    """The result of a run, trained as far as it is not; Stopped when asked to stop, Busy when others work on it."""
+    controls = Controls(
+        device=device, engine=engine, keep=keep, client_store=client_store,
+        checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=watch, team=team,
+    )  # fmt: skip
+    training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
+    controls.workers = team.collective.world if team else workers(training)
+    return training.run()
+
+
+def execute(
+    runs: list[PlannedRun], display: Display, stop: Stop, *, team: Team | None = None, **settings: Any
 ) -> Outcome:
-    """Train every run that is not finished. A diverged run is recorded and the others go on."""
-    outcome = Outcome()
+    """Train every run that is not finished; `settings` are those of `train_run`. A diverged run is recorded and the
+    others go on. One that another process works on is found finished at the end, or resumed when that process let go
+    of it; under torchrun it is an error, since the other ranks would wait with rank 0.
+    """
+    outcome, left, said = Outcome(), list(enumerate(runs, 1)), set[Path]()
     with stop.listening():
-        for number, run in enumerate(runs, 1):
-            folder = RunFolder(run.folder)
-            result = folder.result
-            display.start(run, number, len(runs))
-            skipped = result is not None
-            if result is None:
-                if stop():
-                    outcome.stopped = True
-                    break
-                controls = Controls(
-                    device=device, engine=engine, keep=keep, client_store=client_store,
-                    checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=partial(display.line, run),
-                    team=team,
-                )  # fmt: skip
-                training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
-                controls.workers = team.collective.world if team else workers(training)
+        while left:
+            busy: dict[Path, Busy] = {}
+            for number, run in left:
+                folder = RunFolder(run.folder)
+                result = folder.result
+                skipped = result is not None
                 try:
-                    result = training.run()
+                    if result is None:
+                        if stop():
+                            raise Stopped
+                        if run.needs and run.needs.folder in busy:
+                            raise busy[run.needs.folder]
+                        folder.check_free()  # before the data are read
+                    display.start(run, number, len(runs))
+                    if result is None:
+                        result = train_run(run, stop, partial(display.line, run), team=team, **settings)
+                except Busy as error:
+                    if team:
+                        raise
+                    busy[run.folder] = error
+                    continue
                 except Stopped:
                     outcome.stopped = True
-                    break
-            if skipped:
-                Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
-            display.end(run, result, skipped)
-            (outcome.done if result["status"] == "finished" else outcome.diverged).append(folder)
+                    return outcome
+                if skipped:
+                    Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
+                display.end(run, result, skipped)
+                (outcome.done if result["status"] == "finished" else outcome.diverged).append(folder)
+            if len(busy) == len(left):  # nothing else is left to do
+                first = next(iter(busy.values()))
+                if first.path not in said:
+                    said.add(first.path)
+                    display.wait(first)
+                time.sleep(POLL)
+            left = [(number, run) for number, run in left if run.folder in busy]
     return outcome

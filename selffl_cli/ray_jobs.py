@@ -11,8 +11,8 @@ from typing import Any
 
 from . import __version__
 from .errors import SelfflError, UsageError
-from .jobs import POLL, Ending, carry_out
-from .launch import Stop
+from .jobs import Ending, carry_out
+from .launch import POLL, Stop
 from .plan import PlannedRun
 
 RETRIES = 3  # of a run whose worker was killed; it resumes from its checkpoint

@@ -21,7 +21,7 @@ from tiny import arguments, comparable, make_place, only_run
 from data_prep.prepare import prepare
 from selffl_cli.cli.main import main
 from selffl_cli.locks import alone
-from selffl_cli.runs import RESULT, RunFolder
+from selffl_cli.runs import RESULT
 from selffl_cli.shards import Shards
 
 SHORT = ["--rounds", "4", "--workers", "1"]
@@ -175,21 +175,7 @@ def test_a_finished_experiment_on_a_read_only_disk_is_shown(place: Path, tmp_pat
     assert code == 0, text
 
 
-# two at once
-
-
-def test_the_second_process_on_a_run_leaves_with_a_word(place: Path, tmp_path: Path) -> None:
-    """And the lock of one that was killed is nobody's."""
-    runs, long = str(tmp_path / "runs"), ["--rounds", "5000", "--workers", "1"]
-    with forked([*arguments(runs), *long], place, lambda: None, tmp_path / "first") as first:
-        wait_for(tmp_path / "first", "round 2/")
-        code, said = ended([*arguments(runs), *long], place, lambda: None, tmp_path / "second")
-        assert code == 1
-        one_line(said, f"process {first} works on this run; wait for it or stop it")
-        os.kill(first, 9)
-        os.waitpid(first, 0)
-    code, _ = ended([*arguments(runs), *long, "--budget", "0.1s"], place, lambda: None, tmp_path / "third")
-    assert code == 0 and RunFolder(only_run(Path(runs))).metrics()
+# two at once; of `train`, see test_two_at_once.py
 
 
 def test_the_second_process_that_prepares_waits(place: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from ..jobs import Ending
 from ..plan import PlannedRun
 from ..regular import open_regular
-from ..runs import METRICS
+from ..runs import METRICS, Busy
 from .progress import figures, name
 
 TAIL = 2**18  # bytes at the end of metrics.jsonl that are looked at
@@ -62,6 +62,9 @@ class RunsBoard:
             )
         elif not skipped:
             self.console.print(f"[{colour}]{name(run)}  {text}[/{colour}]", highlight=False, soft_wrap=True)
+
+    def wait(self, busy: Busy) -> None:
+        self.console.print(busy.waiting, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self, waiting: list[PlannedRun], running: list[PlannedRun]) -> Table:
         """Running runs first, then ended and waiting ones as far as the screen has room."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from ..plan import PlannedRun
+from ..runs import Busy
 
 
 def figures(metrics: dict[str, Any]) -> str:
@@ -76,6 +77,7 @@ class TrainingProgress:
     def start(self, run: PlannedRun, number: int, total: int) -> None:
         if self.all is None:
             self.all = self.bars.add_task("runs", total=total)
+        self._clear()
         self.task = self.bars.add_task(name(run), total=total_rounds(run))
         self.seen = {}
 
@@ -92,8 +94,7 @@ class TrainingProgress:
             self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", highlight=False, soft_wrap=True)
 
     def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None:
-        if self.task is not None:
-            self.bars.remove_task(self.task)
+        self._clear()
         if self.all is not None:
             self.bars.advance(self.all)
         if why := result.get("privacy", {}).get("stopped"):
@@ -102,6 +103,16 @@ class TrainingProgress:
             self.console.print(f"[yellow]{name(run)} diverged: {result['message']}[/yellow]", soft_wrap=True)
         elif not skipped:
             self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", highlight=False, soft_wrap=True)
+
+    def wait(self, busy: Busy) -> None:
+        self._clear()
+        self.console.print(busy.waiting, highlight=False, markup=False, soft_wrap=True)
+
+    def _clear(self) -> None:
+        """Take the bar of the last run away."""
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+            self.task = None
 
 
 def total_rounds(run: PlannedRun) -> int:

@@ -34,6 +34,15 @@ FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result
 Content = TypeVar("Content")
 
 
+class Busy(SelfflError):
+    """Another process works on a run."""
+
+    def __init__(self, path: Path, owner: str) -> None:
+        super().__init__(f"{path}: process {owner} works on this run; wait for it or stop it")
+        self.path = path
+        self.waiting = f"waiting for process {owner}, which works on {path.name}"
+
+
 class RunFolder:
     """runs/EXPERIMENT/DATA-LABEL-sSEED-HASH, as it is on disk.
 
@@ -163,7 +172,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against a second process; the lock of a dead process is gone with it.
+        """Hold the folder against a second process, Busy when there is one; the lock of a dead process is gone with it.
 
         A POSIX lock, which forked workers do not inherit: after a kill they may live on for the rest of a round, and
         must not keep the folder from the next process.
@@ -172,16 +181,30 @@ class RunFolder:
         name = self.path / LOCK
         handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # which of the two depends on the system
-                owner = os.read(handle, 32).decode(errors="replace").strip() or "?"
-                raise SelfflError(f"{self.path}: process {owner} works on this run; wait for it or stop it") from None
+            self._lock(handle)
             os.ftruncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
             yield
         finally:
             os.close(handle)
+
+    def check_free(self) -> None:
+        """Busy when another process holds the folder. Not for the one that holds it: POSIX would free its lock."""
+        try:
+            handle = os.open(self.path / LOCK, os.O_RDWR)
+        except OSError:  # nobody ever held it; or it cannot be held, which `locked` will say
+            return
+        try:
+            self._lock(handle)
+        finally:
+            os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # which of the two depends on the system
+            owner = os.read(handle, 32).decode(errors="replace").strip() or "?"
+            raise Busy(self.path, owner) from None
 
 
 def find_runs(root: Path, experiment: str) -> list[RunFolder]:
