@@ -13,6 +13,7 @@ from tiny import comparable
 
 from selffl_cli import methods
 from selffl_cli.config import RunConfig, TrainConfig
+from selffl_cli.engine.collective import Collective
 from selffl_cli.errors import UsageError
 from selffl_cli.plan import Request, plan
 from selffl_cli.replay import canonical, check
@@ -235,3 +236,22 @@ def test_the_command_plans_what_the_flags_say(tmp_path: Path) -> None:
     (planned,) = plan(Request(experiment, ["fedavg"], [0], data=data.path))
     assert planned.config.versions["memory"] == 1
     assert planned.config.train.memory == "coordinated:gradients=unit,iterations=4"
+
+
+@pytest.mark.parametrize("memory", ["all", "naive"])
+def test_activity_is_the_current_period_s_new_samples(memory: str, tmp_path: Path) -> None:
+    """Another client has the most of each period; what it had before, or keeps in memory, draws nobody."""
+    counts = np.array([[9, 2, 2], [2, 7, 2], [2, 2, 7], [6, 6, 6]])  # the last has the most in all
+    client = np.repeat(np.arange(4), counts.sum(1) + PERIODS)
+    cells = [(period, part) for row in counts for period, n in enumerate(row) for part in [0] * n + [2]]
+    period, part = (np.array(column) for column in zip(*cells, strict=True))
+    data = ShardData(
+        "blobs", "natural", "classification", {"x": np.eye(4)[period], "y": period.copy(), "period": period}, client,
+        part, [f"c{i}" for i in range(4)], ["a", "b", "c"], periods=PERIODS, arguments={"drift": "label"},
+    )  # fmt: skip
+    write_shards(tmp_path / "data", data)
+    own = run(tmp_path / "run", Shards.open(tmp_path / "data"), memory, sampler="top:fraction=0.25")
+    drawn = []
+    own.controls.watch = lambda line: drawn.append(own.selected(line["round"], Collective()).clients.tolist())
+    own.run()
+    assert drawn == [[0], [0], [0], [1], [1], [2], [2]]

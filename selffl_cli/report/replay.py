@@ -34,6 +34,11 @@ def judged(results: Results) -> str:
     return next(w for w in (f"test.global.{results.metric}", f"test.personal.{results.metric}") if w in known)
 
 
+def named(results: Results) -> str:
+    """The figure's name without its unit, since changes are in per cent of it."""
+    return words(results.metric).removesuffix(" (%)")
+
+
 def relative(results: Results) -> pd.DataFrame:
     """Change of the figure against no memory, same method and seed: label, size, seed, change (0.1 = 10 % more)."""
     runs, what = memories(results), judged(results)
@@ -87,7 +92,7 @@ def by_size(results: Results, frame: pd.DataFrame) -> Table:
         sized = own["memory"].iloc[0] != "all"
         rows.append([Cell(label), *(_cell(own[own["size"] == n]["change"] if sized or n in set(own["size"])
                                           else own["change"]) for n in sizes)])  # fmt: skip
-    title = f"Change of {words(results.metric)} against no memory (%), by samples kept a client"
+    title = f"Change of {named(results)} against no memory (%), by samples kept a client"
     return Table("replay", title, ["method", *(f"N = {n:g}" for n in sizes)], rows)
 
 
@@ -117,7 +122,7 @@ def draw_sizes(results: Results, frame: pd.DataFrame, folder: Path) -> str:
         ax.set_xticks(sizes, [f"{n:g}" for n in sizes])
         ax.minorticks_off()
         ax.set_xlabel("samples kept a client, N")
-        ax.set_ylabel(f"{words(results.metric)} against no memory (%)")
+        ax.set_ylabel(f"{named(results)} against no memory (%)")
         legend_above(fig, axes, 3)
         return save(fig, folder, "replay")
 
@@ -141,7 +146,7 @@ def draw_forgetting(results: Results, frame: pd.DataFrame, folder: Path) -> str:
             ax.set_xticks(sorted(frame["period"].unique()))
         hide_unused(axes, len(sizes))
         for ax in axes[:, 0]:
-            ax.set_ylabel(f"change of {words(results.metric)} since (%)")
+            ax.set_ylabel(f"change of {named(results)} since (%)")
         legend_above(fig, axes)
         return save(fig, folder, "forgetting")
 
