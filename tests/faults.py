@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,12 @@ class Case:
     """A command line, and the folder in which it is run again until it ends."""
 
     name: str
-    words: tuple[str, ...]  # after `selffl`
+    words: tuple[str, ...]  # after `selffl`; one with a * stands for the names that fit
     launcher: tuple[str, ...] = SELFFL  # another one is never forked
     ready: str = ""  # another case whose outcome it starts from
+
+    def spelt(self, place: Path) -> list[str]:
+        return [name for word in self.words for name in (sorted(glob(word, root_dir=place)) if "*" in word else [word])]
 
 
 def train(name: str, *words: str, **options: Any) -> Case:
@@ -105,6 +109,9 @@ def cases() -> dict[str, Case]:
               "--client-store", "disk"),
         train("train-all", "tiny.toml", "--data", "./blobs", "--workers", "1"),
         Case("report", ("report", "tiny.toml", "--x", "rounds"), ready="train-all"),
+        Case("eval", ("eval", "runs/tiny/*", "--predictions", "scores", "--csv", "scores/all.csv"), ready="train-all"),
+        Case("eval-verify", ("eval", "runs/tiny/*", "--verify"), ready="train-all"),
+        Case("audit", ("audit", "membership", "runs/tiny/*"), ready="train-all"),
     ]  # fmt: skip
     return {case.name: case for case in found}
 
@@ -121,7 +128,7 @@ def start(case: Case, place: Path, real: bool, kill_at: int = 0, count_to: Path 
         if real or case.launcher != SELFFL:
             environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **asked}
             return subprocess.Popen(
-                [*case.launcher, *case.words], cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*case.launcher, *case.spelt(place)], cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment, start_new_session=True,
             ).pid  # fmt: skip
         child = os.fork()
@@ -135,11 +142,12 @@ def start(case: Case, place: Path, real: bool, kill_at: int = 0, count_to: Path 
                 os.dup2(log.fileno(), stream)
             sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
             os.environ.update(asked)
+            words = case.spelt(place)
             from selffl_cli.cli.main import main
 
             hook.watch()
-            sys.argv = ["selffl", *case.words]
-            code = main(list(case.words))
+            sys.argv = ["selffl", *words]
+            code = main(words)
         finally:
             os._exit(code)
 
@@ -206,7 +214,8 @@ def check_whole(place: Path, expected: dict[str, Any]) -> None:
                 key = str((folder / name).relative_to(place))
                 if name in (METRICS, MODELS, CLIENTS, RESULT):
                     assert content(folder / name) == expected[key], f"{key} looks finished and is not"
-    for path in (place / "results").rglob("[!.]*.*"):
+    others = [*(place / "results").rglob("[!.]*.*"), *(place / "scores").glob("[!.]*.*"), *place.rglob("audit-*.json")]
+    for path in others:
         key = str(path.relative_to(place))
         if not any(part.startswith(".") for part in path.relative_to(place).parts):
             assert path.read_bytes() == expected[key], f"{key} looks finished and is not"
@@ -250,7 +259,8 @@ class Harness:
             (self.base / f"{name}.toml").write_text(text)
 
         if not real:  # a fork has what its parent has imported
-            for module in ("launch", "predict", "report.build", "cli.train", "cli.report", "cli.prepare"):
+            for module in ("launch", "predict", "report.build", "scoring", "verify", "audit.membership",
+                           *(f"cli.{name}" for name in ("train", "report", "prepare", "eval", "verify", "audit"))):
                 importlib.import_module(f"selffl_cli.{module}")
             for module in ("prepare", "digits", "gaussian", "divergence", "summary"):
                 importlib.import_module(f"data_prep.{module}")
@@ -320,9 +330,9 @@ class Harness:
         while self.tally.kills < total:
             for case in chosen:
                 _, writes, _ = self.undisturbed(case)
-                moments = [self.rng.randint(1, writes), None]
-                self.rng.shuffle(moments)
-                row = [m if m is None else self.rng.randint(1, writes) for m in (moments * IN_A_ROW)[:IN_A_ROW]]
+                kinds = [writes > 0, False]  # at a write, at a random moment; a command may only read
+                self.rng.shuffle(kinds)
+                row = [self.rng.randint(1, writes) if kind else None for kind in (kinds * IN_A_ROW)[:IN_A_ROW]]
                 self.trial(case, row[: self.rng.randint(1, IN_A_ROW)])
                 told(f"{self.tally.kills:4d} kills  {case.name} ({writes} writes)")
                 if self.tally.kills >= total:
