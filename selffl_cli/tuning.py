@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Experiment, set_key
 from .errors import SelfflError, UsageError
+from .locks import alone
 from .metrics.names import ACCURACY, main_metric
 from .regular import read_regular
 from .runs import RunFolder
@@ -95,19 +96,20 @@ def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]
     experiment = request.experiment
     assert experiment.tuning is not None
     path = request.runs / experiment.name / FILE
-    before = read(path)
-    chosen = dict(before.get("chosen", {}))
-    rows = [row for row in before.get("trials", []) if row["label"] not in {label for label, _, _ in trials}]
-    best: dict[str, float] = {}
-    for label, options, run in trials:
-        value = score(experiment, run)
-        rows.append({"label": label, "options": options, "run": run.folder.name,
-                     "score": value if math.isfinite(value) else None})  # fmt: skip
-        if label not in best or value > best[label]:
-            best[label], chosen[label] = value, options
-    content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
-               "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
-    write_whole(path, json.dumps(seal(content), indent=1) + "\n")
+    with alone(path.with_name(f".{FILE}.lock")):  # another process may add other methods' choices
+        before = read(path)
+        chosen = dict(before.get("chosen", {}))
+        rows = [row for row in before.get("trials", []) if row["label"] not in {label for label, _, _ in trials}]
+        best: dict[str, float] = {}
+        for label, options, run in trials:
+            value = score(experiment, run)
+            rows.append({"label": label, "options": options, "run": run.folder.name,
+                         "score": value if math.isfinite(value) else None})  # fmt: skip
+            if label not in best or value > best[label]:
+                best[label], chosen[label] = value, options
+        content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
+                   "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
+        write_whole(path, json.dumps(seal(content), indent=1) + "\n")
     return content
 
 

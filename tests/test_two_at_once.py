@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from problems import class_shards
 from tiny import TOML, comparable
 
+from selffl_cli import tuning
 from selffl_cli.cli.main import main
 from selffl_cli.runs import LOCK, METRICS, RESULT
+from selffl_cli.runs.files import write_whole
 
 pytestmark = pytest.mark.timeout(900)
 WARM = TOML + '[warm_start]\nmethod = "fedavg"\nrounds = 3\n'
@@ -143,3 +147,42 @@ def test_under_torchrun_it_leaves_with_a_word(place: Path) -> None:
         )  # fmt: skip
     assert second.returncode == 1
     assert f"{folder.name}: process {first.pid} works on this run; wait for it or stop it" in second.stderr
+
+
+def at_once(*works: Callable[[], object]) -> list[int]:
+    """The exit codes of forked processes, 1 where the work raised."""
+    children = []
+    for work in works:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def test_two_that_write_one_file_leave_that_of_one(tmp_path: Path) -> None:
+    path, contents = tmp_path / "audit.json", [letter * 100_000 for letter in (b"a", b"b")]
+    works = [lambda content=content: [write_whole(path, content) for _ in range(100)] for content in contents]
+    assert at_once(*works) == [0, 0]
+    assert path.read_bytes() in contents and [p.name for p in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_two_tunings_keep_each_others_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tuned").mkdir()
+    experiment = SimpleNamespace(name="tuned", tuning=SimpleNamespace(seed=1, rounds=2, score="personal"))
+    request: Any = SimpleNamespace(experiment=experiment, runs=tmp_path)
+    monkeypatch.setattr(tuning, "score", lambda experiment, run: 0.5)
+
+    def tune(method: str) -> None:
+        for number in range(20):
+            run: Any = SimpleNamespace(folder=Path("run"))
+            tuning.record(request, [(f"{method}-{number}", {"lam": number}, run)])
+
+    assert at_once(lambda: tune("fedavg"), lambda: tune("ditto")) == [0, 0]
+    assert len(tuning.read(tmp_path / "tuned" / tuning.FILE)["chosen"]) == 40
+    assert [path.name for path in (tmp_path / "tuned").iterdir()] == [tuning.FILE]
