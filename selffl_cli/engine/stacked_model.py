@@ -10,8 +10,8 @@ from .flat import FlatModel
 from .stacked_layers import ConvForm, place, stack
 
 # Which form of convolution runs where. CPU: small CNN, 10 clients, against one client after another on one core:
-# loop 1.23, grouped 1.15, unfold 0.73 times as fast. GPU (H200, captured steps): 20 clients of the small CNN 9 ms a round
-# grouped, 16 looped, 21 unfolded; 10 of CIFAR's 27, 45 and 72; 5 of CNN-11 with batches of 32 227, 141 and 342.
+# loop 1.23, grouped 1.15, unfold 0.73 times as fast. GPU (H200, captured steps), ms a round grouped, looped, unfolded:
+# 20 clients of the small CNN 9, 16, 21; 10 of CIFAR's 27, 45, 72; 5 of CNN-11 with batches of 32 227, 141, 342.
 CONVOLUTION: dict[str, ConvForm] = {"cpu": "loop", "cuda": "mixed"}
 
 
