@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from .errors import UsageError, nearest
 from .toml import read_toml
 from .validation import Config, Strict, validate
@@ -54,6 +56,22 @@ def read_spec(text: str, kinds: Mapping[str, type[Config]], what: str) -> tuple[
         if info.is_required() and key not in options:
             raise UsageError(f"{what} '{text}': {key} is missing; write {name}:{key}=…")
     return name, validate(kinds[name], options, f"{what} '{text}'")
+
+
+def spec_help(kinds: Mapping[str, type[Config]]) -> str:
+    """What `read_spec` takes, with spaces where a narrow terminal may break the line: each name, and its options with
+    their defaults, `…` where there is none: "uniform, poisson (q=…), activity (gamma=1, mix=0)"."""
+    return ", ".join(
+        name + (f" ({', '.join(map(_option, kind.model_fields.items()))})" if kind.model_fields else "")
+        for name, kind in kinds.items()
+    )
+
+
+def _option(field: tuple[str, FieldInfo]) -> str:
+    key, info = field
+    default = "…" if info.is_required() or info.default is None else info.default
+    default = str(default).lower() if isinstance(default, bool) else default
+    return f"{info.alias or key}={default:g}" if isinstance(default, float) else f"{info.alias or key}={default}"
 
 
 def full_spec(name: str, options: Strict) -> str:

@@ -174,6 +174,8 @@ def test_weighting_reaches_the_methods_that_average() -> None:
         weighed("actperfl", {}, "equal")
     with pytest.raises(UsageError, match="contradict"):
         methods.resolve("fedavg-e", weighed("fedavg-e", {}, "samples"))
+    with pytest.raises(UsageError, match="has weighting = .equal., --weighting says samples; leave one of them out"):
+        weighed("fedavg", {"weighting": "equal"}, "samples")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,7 +63,6 @@ def sensitivity(runs: Runs, data: Data = None) -> None:
 def _audit(
     name: str, runs: list[Path], data: Path | None, attack: Callable[[Scored], dict[str, float]], note: str
 ) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
     from rich.console import Console
 

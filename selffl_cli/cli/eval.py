@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +54,6 @@ def eval_(
     ] = False,
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
     from rich import box
     from rich.console import Console

@@ -75,6 +75,8 @@ def _epilog(examples: tuple[str, ...]) -> str:
 def _load(name: str) -> Any:
     """Import a command and make the parser of its options."""
     entry = COMMANDS[name]
+    if name in ("train", "eval", "audit"):  # many small models: one thread each
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
     module, _, attribute = entry.attribute.partition(":")
     found = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
     if not isinstance(found, typer.Typer):

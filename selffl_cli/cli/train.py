@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -11,6 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..privacy.options import KINDS
+from ..replay import MEMORIES
+from ..selection import SAMPLERS
+from ..spec import spec_help
 from .choices import Engine, KeepModels, LauncherName, Place, Precision
 
 
@@ -148,8 +151,7 @@ def train(
         str | None,
         typer.Option(
             "--sampler",
-            help="Who takes part in a round: uniform, poisson:q=0.1, activity:gamma=1,mix=0.1 (by training samples), "
-            "log, top:fraction=0.5.",
+            help=f"Who takes part in a round, as in top:fraction=0.5: {spec_help(SAMPLERS)}. Default: uniform.",
             show_default=False,
         ),
     ] = None,
@@ -166,8 +168,8 @@ def train(
         str | None,
         typer.Option(
             "--privacy",
-            help="user:clip=1,noise=1,delta=1e-5 or user:clip=1,target-epsilon=8 (with --sampler poisson:q=…; "
-            "adaptive=0.5 adapts the clip), or sample:micro-batch=16,clip=1,noise=1.",
+            help="Of users (with --sampler poisson:q=…) or of samples, as in user:noise=1; one of noise and "
+            f"target-epsilon is needed: {spec_help(KINDS)}.",
             show_default=False,
         ),
     ] = None,
@@ -183,8 +185,7 @@ def train(
         str | None,
         typer.Option(
             "--memory",
-            help="What clients keep of earlier periods: none, all, naive, approx-uniform, balanced, uncoordinated, "
-            "coordinated:iterations=1. Default: none.",
+            help=f"What clients keep of earlier periods: {spec_help(MEMORIES)}. Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -196,7 +197,6 @@ def train(
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
     from rich.console import Console
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
     console = Console()
     if list_methods:
         from .methods import print_methods
