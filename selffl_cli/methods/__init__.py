@@ -81,8 +81,8 @@ def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[s
         return options
     if options.get("weighting", weighting) != weighting:
         raise UsageError(
-            f"method '{name}' has weighting = '{options['weighting']}', --weighting says {weighting}; leave one of them "
-            "out"
+            f"method '{name}' has weighting = '{options['weighting']}', --weighting says {weighting}; leave one of "
+            "them out"
         )
     return {**options, "weighting": weighting}
 
