@@ -19,6 +19,7 @@ from .diagnostics import gains, uncertainty, worst_tenth
 from .extras import EXTRAS, extra
 from .fairness import fairness
 from .page import page
+from .planted import planted_section
 from .privacy import privacy_picture, privacy_section
 from .sweep import heat_map, sweep
 from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
@@ -26,6 +27,7 @@ from .target import target_section
 
 extra(target_section)
 extra(privacy_section)
+extra(planted_section)
 
 PICTURES = (
     "curves-*",

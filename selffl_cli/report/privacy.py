@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from .compare import Summary
 
 
-READ_BACK = (
-    "Means over seeds. Share of the code's digits found (guessing: 0.1), exact recovery (0.0001), Hamming distance "
-    "(3.6), and the planted code's rank by the model's own loss among all 10,000 (about 5,000)."
-)
-READ_HEAD = "| method | model | digits | exact | Hamming | rank |\n|---|---|---:|---:|---:|---:|"
-
-
 def audit_points(points: pd.DataFrame, runs: Iterable[Run]) -> pd.DataFrame:
     """Figures of audits ("membership.personal.auc") as points of each run's last round."""
     rows = []
@@ -39,7 +32,6 @@ def audit_points(points: pd.DataFrame, runs: Iterable[Run]) -> pd.DataFrame:
 def privacy_section(results: Results, folder: Path) -> str:
     """Markdown, or "" when no run was private or audited."""
     lines: list[str] = []
-    read: list[str] = []
     audited = False
     for setting in results.settings:
         for label in results.labels:
@@ -49,7 +41,6 @@ def privacy_section(results: Results, folder: Path) -> str:
             if not said and audits.empty:
                 continue
             name = f"{setting} {label}".strip()
-            read += [f"| {name} | {row} |" for row in _read_back(audits)]
             if not said and not any(str(key).startswith(("membership", "canary-users")) for key in audits.index):
                 continue
             audited |= not audits.empty
@@ -58,11 +49,8 @@ def privacy_section(results: Results, folder: Path) -> str:
                          "canary-users.global.epsilon", "canary-users.global.epsilon_low"):  # fmt: skip
                 cells.append(f"{audits[what]:.3g}" if what in audits and pd.notna(audits[what]) else "–")
             lines.append("| " + " | ".join(cells) + " |")
-    planted = ""
-    if read:
-        planted = "\n\n".join(["### A planted command, read back", READ_BACK, "\n".join([READ_HEAD, *read])])
     if not lines:
-        return planted
+        return ""
     text = (
         "Means over seeds. Epsilon at the delta beside it, by the accountant; it covers what clients send and every "
         "global model, for clients added or removed (user) or samples added or removed within a client (sample, with "
@@ -79,18 +67,7 @@ def privacy_section(results: Results, folder: Path) -> str:
         "| method | unit | noise | epsilon (delta) | membership AUC, global | personal | personal: true positives at "
         "1 % | canary epsilon | made sure of |\n|---|---|---:|---:|---:|---:|---:|---:|---:|"
     )
-    return "\n\n".join(filter(None, ["### Privacy", text, "\n".join([head, *lines]), planted]))
-
-
-def _read_back(audits: pd.Series) -> list[str]:
-    """A row for each kind of model that `audit canary-text` attacked: its name, and its figures."""
-    rows = []
-    for kind, words in (("global", "global"), ("owner", "personal, of the owner"), ("others", "personal, of others")):
-        names = [f"canary-text.{kind}.{name}" for name in ("digits", "exact", "hamming", "rank")]
-        if names[0] in audits:
-            digits, exact, hamming, rank = (float(audits[name]) for name in names)
-            rows.append(f"{words} | {digits:.2f} | {exact:.2f} | {hamming:.2f} | {rank:,.0f}")
-    return rows
+    return "\n\n".join(["### Privacy", text, "\n".join([head, *lines])])
 
 
 def _promise(said: list[dict]) -> list[str]:
