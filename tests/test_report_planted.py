@@ -36,8 +36,8 @@ def test_digits_found_are_drawn_against_the_times_planted(tmp_path: Path, monkey
             (run / "run.toml").write_text(record.replace("validation = 0.1", f"validation = 0.1\ncanary = {times}"))
             figures = {"exact": 0.0, "hamming": 3.0, "rank": 1234.0}
             found = {f"{model}.{key}": value for model in MODELS for key, value in figures.items()}
-            write_audit(run, "canary-text",
-                        {**found, "global.digits": 0.0, "others.digits": 0.1, "owner.digits": digits[seed]})  # fmt: skip
+            found |= {"global.digits": 0.0, "others.digits": 0.1, "owner.digits": digits[seed]}
+            write_audit(run, "canary-text", found)
     swept = experiment(sweep={"data.canary": [1, 50]}, methods={"fedavg": {}})
     report = build(swept, tmp_path / "runs", tmp_path / "results", [], "")
     page = (report.folder / "README.md").read_text()
