@@ -109,7 +109,7 @@ def test_the_run_of_one_that_is_killed_is_taken_over(how: list[str], place: Path
         folder = held_back(first, place, runs)
         before = (folder / METRICS).read_bytes()
         with started(place, runs, how) as second:
-            wait_for(lambda: "waiting for" in said(second))
+            wait_for(lambda: "waiting for" in said(second) or second.poll() is not None)
             time.sleep(0.5)
             assert re.findall("waiting for .*", said(second)) == [
                 f"waiting for process {first.pid}, which works on {folder.name}"
@@ -128,7 +128,8 @@ def test_one_that_waits_finds_what_the_other_finishes_and_can_be_interrupted(how
         held_back(first, place, runs)
         with started(place, runs, how) as second, started(place, runs, [*how, "--budget", "1000s"]) as third:
             for process in (second, third):
-                wait_for(lambda process=process: "waiting for" in said(process))
+                wait_for(lambda process=process: "waiting for" in said(process) or process.poll() is not None)
+                assert process.poll() is None, said(process)
             third.send_signal(signal.SIGINT)
             assert third.wait(60) == 130 and "Go on with" in said(third)
             first.send_signal(signal.SIGCONT)
