@@ -205,6 +205,7 @@ def train(
         return
     deadline = None if budget is None else time.monotonic() + parse_duration(budget)
 
+    from ..claims import check as check_claims
     from ..config import load_experiment, parse_seeds
     from ..plan import Request, default_device, plan
     from ..tuning import tuned
@@ -227,9 +228,7 @@ def train(
         refuse({**changes, "new_clients": new_clients, **parts})
         place = Places(runs, data_folder, None if data is None else Path(data), source, init)
         where, keep, store = default_device(device), keep_models.value, client_store.value
-        options = RunOptions(
-            workers, where, engine.value, keep, store, deadline, checkpoint_seconds, None, 1, None
-        )
+        options = RunOptions(workers, where, engine.value, keep, store, deadline, checkpoint_seconds, None, 1, None)
         train_again(from_, place, options, dry_run, console)
         return
     overrides, folder = _overrides(data, rounds, set_ or [])
@@ -239,8 +238,10 @@ def train(
     if precision is not None:
         overrides["train.precision"] = precision.value
     with joined(device, workers) as team:
+        loaded = load_experiment(experiment, overrides)
+        check_claims(loaded, method or [], overrides)
         request = Request(
-            load_experiment(experiment, overrides),
+            loaded,
             methods=list(method or []),
             seeds=None if seeds is None else parse_seeds(seeds),
             data=folder,

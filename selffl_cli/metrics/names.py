@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 ACCURACY = "accuracy"
 ERRORS = {"squared_error": "squared error", "perplexity": "perplexity"}  # lower is better
+SPREAD = ("client_mean", "worst_tenth", "p10", "std")  # of the main one, over clients
+ENDS = ("light", "heavy", "heavy_gap", "worst_group", "group_gap")  # of a run's final models
 
 
 def main_metric(recorded: Collection[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from ..claims import Side, check_label, sides
 from ..config import Claim
 from ..errors import SelfflError, UsageError, nearest
 from ..metrics.claims import Comparison, Judgement, judge
@@ -47,15 +48,6 @@ class Entry:
         return "" if interval is None or interval.withheld else f"{100 * interval.level:.3g} %"
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One operand: a figure of a method, or a number."""
-
-    label: str
-    what: str
-    number: float = 0.0
-
-
 def ledger(results: Results, both: Summaries) -> list[Entry]:
     """Judge every claim of the experiment; UsageError for one that names what has no runs."""
     claims = results.experiment.claims
@@ -89,41 +81,29 @@ def check(entries: list[Entry]) -> None:
 
 
 def _compare(claim: Claim, results: Results, both: Summaries) -> tuple[str, pd.DataFrame, Comparison]:
-    sides = [_parse(claim, operand, results) for operand in (claim.left, claim.right)]
-    whats = [side.what for side in sides if side.label]
-    if not whats:
-        raise UsageError(
-            f"claim '{claim.id}' compares two numbers; name a method on one side (LABEL:part.model.metric)"
-        )
+    both_sides = [_named(claim, side, results) for side in sides(claim)]
+    what = next(side.what for side in both_sides if side.label)
     setting = _setting(claim, results)
-    left, right = (_values(claim, side, setting, results, both[claim.at]) for side in sides)
+    left, right = (_values(claim, side, setting, results, both[claim.at]) for side in both_sides)
     if left is None or right is None:  # a number stands for itself in every seed of the other side
         known = right if left is None else left
         assert known is not None
-        left = pd.Series(sides[0].number, index=known.index) if left is None else left
-        right = pd.Series(sides[1].number, index=known.index) if right is None else right
+        left = pd.Series(both_sides[0].number, index=known.index) if left is None else left
+        right = pd.Series(both_sides[1].number, index=known.index) if right is None else right
     pairs = pd.DataFrame({"left": left, "right": right}).dropna().sort_index()
     difference = (pairs["left"] - pairs["right"]).to_numpy(dtype=float)
-    return whats[0], pairs, Comparison(difference, claim.relation, claim.margin)
+    return what, pairs, Comparison(difference, claim.relation, claim.margin)
 
 
-def _parse(claim: Claim, operand: Any, results: Results) -> _Side:
-    try:
-        return _Side("", "", float(operand))
-    except ValueError:
-        pass
-    label, colon, what = str(operand).rpartition(":")
-    if not colon or not label:
-        raise UsageError(f"claim '{claim.id}': '{operand}' is neither LABEL:part.model.metric nor a number")
-    if label not in results.experiment.methods and label not in results.labels:
-        raise UsageError(
-            f"claim '{claim.id}' names '{label}', which is no method of {results.experiment.name}"
-            + nearest(label, results.experiment.methods)
-        )
-    parts = what.split(".")
+def _named(claim: Claim, side: Side, results: Results) -> Side:
+    """The side with its main metric written out; UsageError for a label that is neither stated nor run."""
+    if not side.label:
+        return side
+    check_label(claim, side.label, results.experiment, results.labels)
+    parts = side.what.split(".")
     if parts[0] != "method" and len(parts) == 2:
         parts.append(results.metric)
-    return _Side(label, ".".join(parts))
+    return replace(side, what=".".join(parts))
 
 
 def _setting(claim: Claim, results: Results) -> str:
@@ -148,7 +128,7 @@ def _setting(claim: Claim, results: Results) -> str:
     )
 
 
-def _values(claim: Claim, side: _Side, setting: str, results: Results, summary: Any) -> pd.Series | None:
+def _values(claim: Claim, side: Side, setting: str, results: Results, summary: Any) -> pd.Series | None:
     if not side.label:
         return None
     runs = [run for run in results.runs if run.label == side.label and run.setting == setting]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..config import WARM_START, Experiment
 from ..errors import SelfflError
-from ..metrics.names import main_metric
+from ..metrics.names import ACCURACY, ENDS, SPREAD, main_metric
 from ..runs import RunFolder, find_runs
 from .choose import choose, refuse_mixed
 from .detection import Detection, detection
@@ -23,18 +23,7 @@ from .privacy import audit_points
 from .remarks import silent, uncalibrated
 from .target import target_points
 
-SHARES = (
-    "accuracy",
-    "client_mean",
-    "worst_tenth",
-    "p10",
-    "std",
-    "light",
-    "heavy",
-    "heavy_gap",
-    "worst_group",
-    "group_gap",
-)  # shown in per cent when the task is classification
+SHARES = (ACCURACY, *SPREAD, *ENDS)  # shown in per cent when the task is classification
 
 SIZE, UNSIZED = "train.memory_size", ("none", "all")  # memories of periods, and those without a size
 
