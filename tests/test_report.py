@@ -55,13 +55,18 @@ def test_the_limit_is_of_each_seed(tmp_path: Path) -> None:
     assert limits(results, "gradients").to_dict() == {("", 0): 200, ("", 1): 400}
 
 
-def test_no_figure_at_equal_gradients_of_a_method_not_evaluated_by_then(tmp_path: Path, no_pictures: None) -> None:
+@pytest.mark.parametrize("start", [{0: 0.1}, {}])
+def test_no_figure_at_equal_gradients_of_a_method_not_evaluated_by_then(
+    tmp_path: Path, no_pictures: None, start: dict[int, float]
+) -> None:
+    """Nor the mean of those of its seeds that were: the other methods' means would be over other seeds."""
     for seed, cost in enumerate((10, 16)):  # "late" reaches 200 gradients after 20 rounds, or after 12 of 20
         write_run(tmp_path / "runs", "early", seed, curve(0.9), gradients=10)
-        write_run(tmp_path / "runs", "late", seed, {0: 0.1, 20: 0.9}, gradients=cost)
+        write_run(tmp_path / "runs", "late", seed, {**start, 20: 0.9}, gradients=cost)
     report = make(tmp_path, methods={"early": {}, "late": {}})
     at = report.both["gradients"]
     assert at.seeds("", "late", WHAT).empty and len(at.seeds("", "early", WHAT)) == 2
+    assert report.tables[0].rows[1][3].value == "–"
     assert len(report.both["rounds"].seeds("", "late", WHAT)) == 2
     assert "Not every run of late was evaluated" in (report.folder / "README.md").read_text()
     stated = claim("late:test.personal", "early:test.personal", at="gradients")

@@ -62,9 +62,7 @@ class Summary:
         self.results = results
         self.at = at
         values = at_equal(results, at)
-        # by then some run of the method had only been evaluated at its start: that says nothing of the method
-        start = values[(values["round"] == 0) & (at == "gradients")]
-        self.withheld = set(start[["setting", "what", "label"]].itertuples(index=False, name=None))
+        self.withheld = _too_late(values, _finished(results)) if at == "gradients" else set()
         self._series = {
             key: rows.set_index("seed")["value"].sort_index()
             for key, rows in values.groupby(["setting", "what", "label"])
@@ -101,6 +99,15 @@ class Summary:
     def _apart(self, setting: str, what: str, one: str, other: str) -> bool:
         difference = (self.seeds(setting, one, what) - self.seeds(setting, other, what)).dropna()
         return len(difference) >= 2 and t_interval(difference.to_numpy()).excludes(0.0)
+
+
+def _too_late(values: pd.DataFrame, points: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """(setting, what, label) of which some run had no figure by the limit, or that of its start alone: a mean over
+    the other seeds, which differ from method to method, would be compared with that of all."""
+    key = ["setting", "what", "label"]
+    every = points.groupby(key)["seed"].nunique()
+    known = values[values["round"] > 0].groupby(key)["seed"].nunique().reindex(every.index, fill_value=0)
+    return set(every.index[known < every])
 
 
 def higher_is_better(results: Results, what: str) -> bool | None:

@@ -119,7 +119,8 @@ def how_to_read(results: Results, both: Summaries) -> str:
     )
     if results.metric == "accuracy":
         text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
-    if late := sorted({label for _, _, label in both["gradients"].withheld}):
+    read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
+    if late := sorted({label for _, what, label in both["gradients"].withheld if what in read}):
         text += (
             f" Not every run of {', '.join(late)} was evaluated between its start and that number of gradients, so "
             "there is no figure of it at equal gradients (a smaller `eval_every` gives one)."
