@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from run_folders import curve, experiment, write_run
 
-from selffl_cli.report import multiples
+from selffl_cli.report import diagnostics, multiples
+from selffl_cli.report import sweep as sweep_pictures
 from selffl_cli.report.build import build
+from selffl_cli.report.collect import Results, collect
+from selffl_cli.report.compare import Summary
 from selffl_cli.report.style import figure, plain_log
 
 METHODS = ["actperfl", "fedavg", "fedprox", "ditto", "apfl", "fedrep", "local", "pfedme"]
@@ -77,3 +82,52 @@ def test_a_logarithmic_axis_has_plain_numbers(tmp_path: Path) -> None:
         fig.canvas.draw()
         shown = [text.get_text() for text in ax.get_xticklabels(which="both") if text.get_text()]
         assert {"20", "50", "100", "200"} <= set(shown) and not any("^" in text for text in shown)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Every text of the diagnostics and of the heat map, by picture."""
+    found: dict[str, list[str]] = {}
+
+    def look(fig: Any, out: Path, name: str) -> str:
+        fig.canvas.draw()
+        own = [text for ax in fig.axes for text in (ax.title, ax.xaxis.label, *ax.texts)]
+        found[name] = [text.get_text() for text in (*own, *([fig._supxlabel] if fig._supxlabel else []))]
+        return name
+
+    monkeypatch.setattr(diagnostics, "save", look)
+    monkeypatch.setattr(sweep_pictures, "save", look)
+    return found
+
+
+@pytest.mark.parametrize(("metric", "says"), [("accuracy", "40 % gain, 20 % lose"),
+                                              ("squared_error", "20 % gain, 40 % lose")])  # fmt: skip
+def test_a_panel_says_who_gains_who_loses_and_how_large_clients_are(
+    tmp_path: Path, seen: dict[str, list[str]], metric: str, says: str
+) -> None:
+    folder = write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), metric=metric, clients=5)
+    table = parquet.read_table(folder / "clients.parquet").to_pydict()
+    score = "correct" if metric == "accuracy" else metric
+    table |= {"n_train": [30] * 5, "n_test": [10] * 5, f"test_global_{score}": [5.0] * 5}
+    table[f"test_personal_{score}"] = [6.0, 7.0, 5.0, 5.0, 4.0]
+    parquet.write_table(pa.table(table), folder / "clients.parquet")
+    build(experiment(), tmp_path / "runs", tmp_path / "results", [], "")
+    assert f"fedavg: {says}" in seen["clients"] and "clients of 30 training samples each" in seen["clients"]
+
+
+def test_the_worst_tenth_is_named_by_its_figure(tmp_path: Path, seen: dict[str, list[str]]) -> None:
+    write_run(tmp_path / "runs", "fedavg", 0, curve(20.0), metric="perplexity", personal=1.0)
+    diagnostics.worst_tenth(*_read(tmp_path), tmp_path)
+    assert "test perplexity of the worst tenth of clients" in seen["worst-tenth"]
+
+
+def test_a_difference_of_nothing_has_no_minus(tmp_path: Path, seen: dict[str, list[str]]) -> None:
+    for label, end in (("actperfl", 0.9), ("fedavg", 0.9 - 1e-5), ("local", 0.88)):
+        write_run(tmp_path / "runs", label, 0, curve(end))
+    sweep_pictures.heat_map(*_read(tmp_path), tmp_path)
+    assert {"+0.0", "-2.0"} <= set(seen["differences"]) and "-0.0" not in seen["differences"]
+
+
+def _read(place: Path) -> tuple[Results, Summary]:
+    results = collect(experiment(), place / "runs")
+    return results, Summary(results, "rounds")

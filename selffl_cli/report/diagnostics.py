@@ -130,7 +130,8 @@ def gains(results: Results, out: Path) -> str | None:
     alike = _alike(sizes)
     across = "training samples of the client"
     if alike:
-        across = f"clients of {sizes.min()} to {sizes.max()} training samples each"
+        least, most = int(sizes.min()), int(sizes.max())
+        across = f"clients of {least if least == most else f'{least} to {most}'} training samples each"
     with figure(rows, columns, PAGE if columns > 1 else 3.5, 0.4 + 1.8 * rows, sharex=True, sharey=True) as (
         fig,
         axes,
@@ -152,8 +153,10 @@ def gains(results: Results, out: Path) -> str | None:
                 middle = running_median(frame)
                 ax.plot(middle["n_train"], middle["gain"], color="black", marker="o", markersize=3)
             ax.axhline(0, color="#666666", linewidth=0.8)
-            better = (frame["gain"] > 0) if results.metric == "accuracy" else (frame["gain"] < 0)
-            ax.set_title(f"{label}: {100 * better.mean():.0f} % of clients gain")
+            better, worse = (100 * share for share in (frame["gain"].gt(0).mean(), frame["gain"].lt(0).mean()))
+            if results.metric != "accuracy":
+                better, worse = worse, better
+            ax.set_title(f"{label}: {better:.0f} % gain, {worse:.0f} % lose")
             if not alike and frame["n_train"].max() > 10 * max(frame["n_train"].min(), 1):
                 ax.set_xscale("log")
                 plain_log(ax.xaxis)
@@ -215,10 +218,6 @@ def worst_tenth(results: Results, summary: Summary, out: Path) -> str | None:
         ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(
-            "test accuracy of the worst tenth of clients (%)"
-            if scale == 100
-            else "squared error of the worst tenth of clients"
-        )
+        ax.set_xlabel(f"test {metric_words(results.metric)} of the worst tenth of clients")
         legend_above(fig, axes)
         return save(fig, out, "worst-tenth")

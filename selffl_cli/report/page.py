@@ -18,7 +18,8 @@ CAPTIONS = {
     "sweep-uncertainty": "The method's own scalars in its last round; 95 % intervals over seeds.",
     "differences": "Paired difference to the first method, at equal rounds; violet is worse, orange better.",
     "uncertainty": "Mean over seeds; bands: 95 % over seeds for scalars, 10–90 % of participants for clients.",
-    "clients": "A point is a client of one seed; the black line is the median of clients of similar size.",
+    "clients": "A point is a client of one seed; the black line is the median of clients of similar size. Clients that "
+    "neither gain nor lose have the same test figure of both models.",
     "privacy": "Utility against attack success, with 95 % intervals over seeds; up and to the left is better.",
     "fairness": "Means over the clients of all seeds, each counting once. Light and heavy: the quarters of "
     "clients with the fewest and the most training samples; groups as the data name them.",

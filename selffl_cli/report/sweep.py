@@ -12,7 +12,7 @@ from ..metrics.intervals import t_interval
 from ..metrics.names import words
 from .collect import Results, short_text
 from .compare import Summary, higher_is_better
-from .style import PAGE, figure, hide_unused, legend_above, legend_columns, looks, save
+from .style import PAGE, figure, hide_unused, legend_above, legend_columns, looks, plain_log, save
 from .terminal import head
 
 UNCERTAINTY = (
@@ -130,6 +130,7 @@ def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
     ys = ys[np.isfinite(ys)]
     if not what.endswith("accuracy") and ys.size and ys.min() > 0 and ys.max() > 10 * ys.min():
         ax.set_yscale("log")
+        plain_log(ax.yaxis)
 
 
 def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
@@ -176,6 +177,7 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         image = ax.imshow(grid if higher else -grid, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
         for (i, j), value in np.ndenumerate(grid):
             text = "–" if np.isnan(value) else f"{value:+.{1 if results.metric == 'accuracy' else 2}f}"
+            text = text.replace("-", "+") if not text.strip("+-0.") else text  # no "-0.0"
             ax.text(
                 j,
                 i,
