@@ -37,7 +37,8 @@ class FedRep(Federated[Options]):
         end = cohort.local(body_step, cohort.local(head_step, start, head_steps).end, body_steps).end
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=head_steps + body_steps)
-        # the mean of the heads only completes a global model to be judged: no client receives it
+        # the mean of the heads only completes a global model to be judged; of clients, those held out of training alone
+        # start from it, when they are judged at the end
         theta = cohort.average(theta, end, self.options.weighting)
         return State({"theta": theta}, state.clients)
 
