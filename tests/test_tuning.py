@@ -9,7 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from selffl_cli.cli.main import app
+from selffl_cli.config import experiment_names, load_experiment
 from selffl_cli.errors import UsageError
+from selffl_cli.methods import build
+from selffl_cli.plan import resolve_method
+from selffl_cli.tuning import with_options
 
 EXPERIMENT = """
 name = "tune-me"
@@ -67,3 +71,23 @@ def test_trials_of_an_experiment_with_a_warm_start_find_its_model(tmp_path: Path
     text = EXPERIMENT.replace("[methods.fedavg]", "warm_start = { rounds = 1 }\n[methods.fedavg]")
     result = invoke(tmp_path, "--tune", text=text)  # trials keep no models, the start keeps its own
     assert result.exit_code == 0, result.exception
+
+
+TUNED = [name for name in experiment_names() if load_experiment(name).tuning]
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_every_trial_of_a_shipped_grid_can_learn(name: str) -> None:
+    """Each method of the experiment has a grid; every trial's options exist and are pairwise different; pFedMe's lie
+    within its bounds, inner_rate x lam < 2 and lam x outer_rate < 2, beyond which its steps climb."""
+    experiment = load_experiment(name)
+    assert experiment.tuning is not None and set(experiment.tuning.grids) == set(experiment.methods)
+    for label, trials in experiment.tuning.trials().items():
+        assert all(one != other for i, one in enumerate(trials) for other in trials[:i])
+        for options in trials:
+            tried = with_options(experiment, label, options)
+            method, train, _ = resolve_method(tried, label, tried.methods[label])
+            if method["name"] == "pfedme":
+                own = build(method).options  # type: ignore[attr-defined]
+                outer = train.learning_rate if own.outer_rate == "learning_rate" else own.outer_rate
+                assert own.inner_rate * own.lam < 2 and own.lam * outer < 2, options
