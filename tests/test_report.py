@@ -302,3 +302,13 @@ def test_page_says_that_fedrep_shared_nothing(tmp_path: Path, no_pictures: None)
         write_run(tmp_path / "other", "fedrep", seed, curve(0.9))
     other = build(experiment(methods={"fedrep": {}}), tmp_path / "other", tmp_path / "results", [], "")
     assert not any("nothing was sent" in note for note in other.results.notes)
+
+
+def test_page_says_whose_personalising_is_not_counted(tmp_path: Path, no_pictures: None) -> None:
+    for label in ("fedavg", "fedavg-ft"):
+        write_run(tmp_path / "runs", label, 0, curve(0.9))
+    page = (make(tmp_path, methods={"fedavg": {}, "fedavg-ft": {}}).folder / "README.md").read_text()
+    assert "Gradients by which fedavg-ft make personal models" in page
+    (tmp_path / "runs" / "made" / "digits-fedavg-ft-s0-00000000").rename(tmp_path / "gone")
+    page = (make(tmp_path, methods={"fedavg": {}}).folder / "README.md").read_text()
+    assert "make personal models" not in page
