@@ -11,6 +11,7 @@ import pytest
 from run_folders import claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.report.claims import check
 from selffl_cli.report.compare import Summary
 
 
@@ -52,7 +53,6 @@ def test_effect_is_the_paired_difference_in_points(tmp_path: Path) -> None:
     ("stated", "words"),
     [
         (claim("fedavgg:test.personal", 0.5), "did you mean 'fedavg'"),
-        (claim("ditto:test.personal", 0.5), "'ditto', which has no finished run"),
         (claim("fedavg:test.personal.acuracy", 0.5), "did you mean 'test.personal.accuracy'"),
         (claim("local:test.global", 0.5), "local recorded no 'test.global.accuracy'"),
         (claim("nonsense", 0.5), "neither LABEL:part.model.metric nor a number"),
@@ -66,6 +66,19 @@ def test_a_claim_about_nothing_is_refused(tmp_path: Path, stated: dict[str, Any]
     with pytest.raises(UsageError, match=re.escape(words)):
         make(tmp_path, claims=[stated], methods=methods)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_claim_of_a_method_that_was_not_trained_is_undecided(tmp_path: Path) -> None:
+    five_seeds(tmp_path / "runs")
+    methods: dict[str, Any] = {"actperfl": {}, "fedavg": {}, "ditto": {}}
+    stated = [claim("ditto:test.personal", "fedavg:test.personal"), claim("actperfl:test.personal", 0.9)]
+    stated[0]["required"], stated[1]["id"] = True, "other"
+    report = make(tmp_path, claims=stated, methods=methods)
+    assert [entry.judgement.verdict for entry in report.entries] == ["undecided", "reproduced"]
+    page = (report.folder / "README.md").read_text()
+    assert "**undecided** (no finished run of ditto)" in page and "nan" not in page
+    with pytest.raises(SelfflError, match=r"undecided \(no finished run of ditto\)"):
+        check(report.entries)
 
 
 def test_a_claim_in_a_sweep_names_its_setting(tmp_path: Path) -> None:

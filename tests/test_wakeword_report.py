@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from rich.console import Console
 from run_folders import write_run
 
 from selffl_cli.cli.main import main
+from selffl_cli.cli.running import print_results
 from selffl_cli.config import Experiment
 from selffl_cli.errors import UsageError
+from selffl_cli.launch import Outcome
 from selffl_cli.metrics import det
+from selffl_cli.plan import Request
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
 from selffl_cli.report.detection import SIMULATED
@@ -223,6 +228,14 @@ def test_other_tasks_have_no_such_section(tmp_path: Path) -> None:
     assert collect(experiment(), tmp_path).detection is None
     assert wake_word_section(collect(experiment(), tmp_path), tmp_path) == ""
     assert not list(tmp_path.glob("wakeword*"))
+
+
+def test_what_to_type_next_names_the_data_that_were_given(tmp_path: Path) -> None:
+    given = Request(experiment(), data=Path("data/my words"), runs=tmp_path)
+    console = Console(file=io.StringIO(), width=80)
+    print_results(given, [], Outcome(), console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"next: selffl train made --data 'data/my words' --runs {tmp_path}  to compare with" in said
 
 
 TOML = """

@@ -155,6 +155,7 @@ def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome,
     console.print(f"runs: {where}", highlight=False, soft_wrap=True)
     missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
     extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
-    step = f"train {shlex.quote(name)}" if missing else f"report {shlex.quote(name)}"
+    shards = "" if request.data is None else f" --data {shlex.quote(str(request.data))}"
+    step = f"train {shlex.quote(name)}{shards}" if missing else f"report {shlex.quote(name)}"
     why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
     console.print(f"next: [bold]selffl {step}{extra}[/bold]  {why}", highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +48,7 @@ class Entry:
 
 
 def ledger(results: Results, both: Summaries) -> list[Entry]:
-    """Judge every claim of the experiment; UsageError for one that names what has no runs."""
+    """Judge every claim of the experiment; UsageError for one that names what no run of it has."""
     claims = results.experiment.claims
     compared = [_compare(claim, results, both) for claim in claims]
     verdicts = judge([comparison for _, _, comparison in compared])
@@ -57,6 +56,7 @@ def ledger(results: Results, both: Summaries) -> list[Entry]:
     for claim, (what, pairs, _), judgement in zip(claims, compared, verdicts, strict=True):
         judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
         judgement = _name_withheld(claim, results, judgement)
+        judgement = _name_missing(claim, results, _setting(claim, results), judgement)
         entries.append(
             Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index))
         )
@@ -120,7 +120,7 @@ def _setting(claim: Claim, results: Results) -> str:
     picked = ", ".join(f"{key} = {value}" for key, value in claim.where.items()) or "no setting"
     if not found:
         raise UsageError(
-            f"claim '{claim.id}': no runs with {picked}; make them with: {_train(results, claim)}"
+            f"claim '{claim.id}': no runs with {picked}; make them with: selffl train {results.experiment.name}"
         )
     raise UsageError(
         f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name "
@@ -133,11 +133,7 @@ def _values(claim: Claim, side: Side, setting: str, results: Results, summary: A
         return None
     runs = [run for run in results.runs if run.label == side.label and run.setting == setting]
     if not runs:
-        place = f" with {setting}" if setting else ""
-        raise UsageError(
-            f"claim '{claim.id}' names '{side.label}', which has no finished run{place}; make it with: "
-            f"{_train(results, claim, side.label)}"
-        )
+        return pd.Series(dtype=float)
     if (setting, side.what, side.label) in summary.withheld:
         raise UsageError(f"claim '{claim.id}': {side.label} was first evaluated after the gradients that all methods "
                          "reached; evaluate more often (train.eval_every)")  # fmt: skip
@@ -169,8 +165,14 @@ def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judg
     return Judgement(judgement.verdict, None, judgement.p, note)
 
 
-def _train(results: Results, claim: Claim, label: str = "") -> str:
-    return f"selffl train {results.experiment.name}" + (f" --method {shlex.quote(label)}" if label else "")
+def _name_missing(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
+    """Say of a claim which of its methods was not trained: the others' tables are worth having all the same."""
+    there = {run.label for run in results.runs if run.setting == setting}
+    missing = [side.label for side in sides(claim) if side.label and side.label not in there]
+    if not missing:
+        return judgement
+    note = f"no finished run of {' or '.join(dict.fromkeys(missing))}"
+    return Judgement(judgement.verdict, None, judgement.p, note)
 
 
 def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
