@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import subprocess
 import sys
 from importlib import metadata
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from selffl_cli import __version__
 from selffl_cli.cli import doctor as doctor_file
 from selffl_cli.cli import main as cli
+from selffl_cli.cli.eval import table as eval_table
 from selffl_cli.errors import SelfflError, UsageError
 
 HEAVY = {
@@ -253,3 +256,16 @@ def test_doctor_on_a_folder_that_cannot_be_written(
     file.touch()
     assert cli.main(["doctor", "--no-speed", "--data", str(file / "data")]) == 1
     assert "cannot be written to" in " ".join(capsys.readouterr().out.split())
+
+
+def test_eval_cuts_no_figure_at_80_columns() -> None:
+    figures = {"accuracy": 1.0, "loss": 0.53712, "client_mean": 0.6512, "worst_tenth": 1.0, "p10": 0.4312, "std": 0.15}
+    rows: list[dict[str, object]] = [
+        {"method": label, "seed": 104, "part": "validation", "model": "personal", **figures}
+        for label in ("warm-start", "actperfl:steps=curvature,rate=matched")
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(eval_table(rows))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    whole = [line.split()[-9:] for line in lines if "validation" in line]
+    assert whole == [["104", "validation", "personal", "100.0", "0.537", "65.1", "100.0", "43.1", "15.0"]] * 2

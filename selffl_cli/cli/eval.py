@@ -13,6 +13,8 @@ from ..errors import UsageError
 from ..runs.files import write_whole
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..scoring import Scored
 
 
@@ -55,9 +57,7 @@ def eval_(
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     import torch
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from ..scoring import Scored
 
@@ -87,30 +87,42 @@ def eval_(
             _write_predictions(run, parts, predictions)
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
-    names = list(rows[0])
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        caption="accuracies in %; worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
-        caption_justify="left",
-    )
-    for column in names:
-        table.add_column(
-            column.replace("_", "\n"), justify="right" if column not in names[:4] else "left", no_wrap=True
-        )
-    percent = "accuracy" in names
-    for row in rows:
-        table.add_row(*(shown(name, value, percent) for name, value in row.items()))
-    console.print(table)
+    console.print(table(rows))
     if csv is not None:
         import csv as csv_module
 
         file = io.StringIO(newline="")
-        writer = csv_module.DictWriter(file, names)
+        writer = csv_module.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
         write_whole(csv, file.getvalue())
+
+
+def table(rows: list[dict[str, object]]) -> Table:
+    """A row a run, part and model, narrow enough for 80 columns: figures are never cut, a long method is folded."""
+    from rich import box
+    from rich.table import Table
+
+    names = list(rows[0])
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption="accuracies in %; worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
+        caption_justify="left",
+    )
+    for column in names:
+        method = column == "method"
+        made.add_column(
+            column.replace("_", "\n"),
+            justify="left" if column in names[:4] else "right",
+            no_wrap=not method,
+            overflow="fold" if method else "ellipsis",
+            min_width=8 if method else None,
+        )
+    percent = "accuracy" in names
+    for row in rows:
+        made.add_row(*(shown(name, value, percent) for name, value in row.items()))
+    return made
 
 
 def shown(name: str, value: object, percent: bool) -> str:
