@@ -1,23 +1,57 @@
-"""The table of `selffl train --list-methods`."""
+"""The list of `selffl train --list-methods`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..methods import ALIASES, METHODS, method_class
 
 
 def print_methods(console: Console) -> None:
-    """Every method with its idea, paper, memory per client and options with their defaults."""
-    table = Table(title="Methods", show_lines=True)
-    for column in ("method", "idea", "each client keeps", "options (default)"):
-        table.add_column(column, overflow="fold")
+    """Every method with its idea, paper, memory per client, and each option with its default and what it may be."""
     for name in METHODS:
         cls = method_class(name)
         other = [alias for alias, target in ALIASES.items() if target == name]
-        options = [f"{key}={field.default}" for key, field in cls.options_type.model_fields.items()]
-        title = "\n".join([f"[bold]{name}[/bold]", *(f"= {alias}" for alias in other)])
-        table.add_row(title, f"{cls.idea}\n[dim]{cls.paper}[/dim]", cls.per_client, "\n".join(options) or "–")
-    console.print(table)
+        console.print(f"[bold]{name}[/bold]" + "".join(f" = {alias}" for alias in other))
+        about = Table.grid(padding=(0, 1))
+        about.add_column(width=3)
+        about.add_column(overflow="fold")
+        for text in (escape(cls.idea), f"[dim]{escape(cls.paper)}[/dim]", escape(f"each client keeps: {cls.per_client}")):
+            about.add_row("", text)
+        console.print(about, highlight=False)
+        options = Table.grid(padding=(0, 1))
+        options.add_column(width=3)
+        options.add_column(no_wrap=True)
+        options.add_column(overflow="fold")
+        for key, field in cls.options_type.model_fields.items():
+            default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+            words = " | ".join(choices(field))
+            options.add_row("", f"{key}={default}", escape(f"{field.description}" + (f" ({words})" if words else "")))
+        if cls.options_type.model_fields:
+            console.print(options, highlight=False)
+        console.print()
     console.print("Choose with --method NAME or --method NAME:key=value,…; an ending -w or -e sets the weighting.")
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The words that an option may be, and "a number" where it may be one beside them; [] for numbers alone."""
+    found = list(_choices(field.annotation))
+    return found if any(word != "a number" for word in found) else []
+
+
+def _choices(kind: Any) -> Iterator[str]:
+    if get_origin(kind) is Literal:
+        yield from map(str, get_args(kind))
+    elif kind is bool:
+        yield from ("true", "false")
+    elif get_args(kind):  # a union, or a type with its limits
+        for part in get_args(kind):
+            yield from _choices(part)
+    elif kind in (int, float):
+        yield "a number"

@@ -120,7 +120,7 @@ def how_to_read(results: Results, both: Summaries) -> str:
     )
     kinds = {run.label: run.folder.record["method"].get("name") for run in results.runs}
     if asked := [label for label in results.labels if kinds[label] in ("fedavg-ft", "perfedavg")]:
-        text += f" Gradients by which {' and '.join(asked)} make personal models, when these are scored, are in no count."
+        text += f" Gradients by which {' and '.join(asked)} make personal models when scored are in no count."
     if results.metric == "accuracy":
         text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
     read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
