@@ -22,8 +22,9 @@ def print_methods(console: Console) -> None:
         about = Table.grid(padding=(0, 1))
         about.add_column(width=3)
         about.add_column(overflow="fold")
-        for text in (escape(cls.idea), f"[dim]{escape(cls.paper)}[/dim]", escape(f"each client keeps: {cls.per_client}")):
-            about.add_row("", text)
+        about.add_row("", escape(cls.idea))
+        about.add_row("", f"[dim]{escape(cls.paper)}[/dim]")
+        about.add_row("", escape(f"each client keeps: {cls.per_client}"))
         console.print(about, highlight=False)
         options = Table.grid(padding=(0, 1))
         options.add_column(width=3)
