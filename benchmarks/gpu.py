@@ -1,12 +1,13 @@
 """Everything that is claimed of a GPU, measured by one command on a machine that has one.
 
     python benchmarks/gpu.py                     # on CUDA; writes results/gpu/README.md and figures.json
-    python benchmarks/gpu.py --tweets FOLDER     # with the shards of `selffl prepare sent140`
+    python benchmarks/gpu.py --tweets FOLDER …   # with the shards of `selffl prepare sent140`, one a seed
     python benchmarks/gpu.py --device cpu --quick --out /tmp/gpu   # the same program, small: does it run?
 
 First that both engines agree on this device, for every model and every method; then the two workloads, a round of the
 sequential engine and one of the stacked engine in turns; the forms of LSTM cell and convolution, with and without
-captured steps; what TF32 and bfloat16 do to time and accuracy; and a part of the tweets figure with the sum from it.
+captured steps; what TF32 and bfloat16 do to time and accuracy; and a part of the tweets figure, one seed after another
+and five stacked, with the sums from it.
 Needs what training needs: no package for audio, pictures or downloads.
 """
 
@@ -16,9 +17,11 @@ import argparse
 import contextlib
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -43,14 +46,15 @@ from selffl_cli.engine.stacked import Stacked, StackedCohort, stacked_engine
 from selffl_cli.engine.stacked_layers import StackedConv2d
 from selffl_cli.engine.stacked_lstm import StackedLSTMLayers, fused_cell, plain_cell
 from selffl_cli.engine.store import ClientStore
+from selffl_cli.engine.together import Place, Together
 from selffl_cli.methods import METHODS, build, resolve
 from selffl_cli.models.cnn import CNN
 from selffl_cli.models.cnn11 import CNN11
 from selffl_cli.models.cnn_cifar import CifarCNN
 from selffl_cli.models.lstm import StackedLSTM
 from selffl_cli.models.task import TASKS
-from selffl_cli.plan import Request, default_device, plan
-from selffl_cli.shards import Part, ShardData, Shards, write_shards
+from selffl_cli.plan import PlannedRun, Request, default_device, plan
+from selffl_cli.shards import Part, ShardData, write_shards
 from selffl_cli.training import Controls, Training
 
 GOALS = {"W1": 10, "W2": 20}  # times the sequential engine on the same GPU
@@ -354,31 +358,62 @@ def tweets_like(folder: Path, small: bool) -> Path:
     return folder
 
 
-def tweets(device: torch.device, quick: bool, shards: Path | None, figures: dict[str, Any]) -> Rows:
-    """Some rounds of each of the figure's runs, and what all rounds and seeds would take."""
-    rounds, rows, whole = 2 if quick else 20, [], 0.0
+def tweets(device: torch.device, quick: bool, shards: list[Path], figures: dict[str, Any]) -> Rows:
+    """Some rounds of each of the figure's runs, one seed alone and all stacked, and what all rounds would take."""
+    rounds, rows, sums = 4 if quick else 20, [], [0.0, 0.0]
+    full = load_experiment("fig1-sent140")
+    part = load_experiment("fig1-sent140", {"train.rounds": rounds, "warm_start.rounds": rounds,
+                                            "train.eval_every": rounds})  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
-        data = shards or tweets_like(Path(place) / "shards", quick)
-        full = load_experiment("fig1-sent140")
-        part = load_experiment("fig1-sent140", {"train.rounds": rounds, "warm_start.rounds": rounds,
-                                                "train.eval_every": rounds})  # fmt: skip
-        request = Request(part, ["actperfl"] if quick else [], [0], data=data, runs=Path(place) / "runs")
-        for run in plan(request):
-            lines: list[dict[str, Any]] = []
-            controls = Controls(device=str(device), engine="stacked", keep="none", watch=lines.append)
-            opened = Shards.open(data)
-            Training(run.config, opened, run.folder, run.start_model(), controls).run()
-            at = {line["round"]: line["time"] for line in lines}
-            trained = {number: time_["seconds"] - time_["eval_seconds"] for number, time_ in at.items()}
-            steady = (trained[rounds] - trained[rounds // 2]) / (rounds - rounds // 2)
-            scoring = at[rounds]["eval_seconds"] - at[rounds - 1]["eval_seconds"]
-            warm = run.config.label == "warm-start"
+        data = shards or [tweets_like(Path(place) / "shards", quick)]
+        groups: dict[str, list[PlannedRun]] = {}
+        for seed in full.seeds[: 2 if quick else None]:
+            request = Request(part, ["actperfl"] if quick else [], [seed], data=data[seed % len(data)])
+            request.runs = Path(place) / "runs"
+            for run in plan(request):
+                groups.setdefault(run.config.label, []).append(run)
+        for label, runs in groups.items():
+            warm = label == "warm-start"
             length = full.warm_start.rounds if warm and full.warm_start else full.train.rounds
-            seconds = trained[rounds // 2] + length * steady + (length // full.train.eval_every + 1) * scoring
-            whole += seconds * len(full.seeds)
-            rows.append([run.config.label, f"{steady:.4f}", f"{scoring:.2f}", str(length), f"{seconds:.0f}"])
-    figures["tweets_minutes"] = whole / 60
-    return [*rows, ["all, five seeds", "", "", "", f"{whole:.0f} ({whole / 60:.1f} minutes)"]]
+            row = [label, str(length)]
+            for number, group in enumerate((runs[:1], runs)):
+                if len(group) > 1:
+                    shutil.rmtree(group[0].folder)
+                begin, steady, scoring = side_by_side(group, device, rounds)
+                seconds = begin + length * steady + length // full.train.eval_every * scoring
+                seconds *= len(full.seeds) / len(group)
+                sums[number] += seconds
+                row += [f"{steady:.4f}", f"{scoring:.2f}", f"{seconds:.0f}"]
+            rows.append(row)
+    figures["tweets_minutes"], figures["tweets_minutes_stacked"] = (total / 60 for total in sums)
+    one, all_ = (f"{total:.0f} ({total / 60:.1f} minutes)" for total in sums)
+    return [*rows, ["all", "", "", "", one, "", "", all_]]
+
+
+def side_by_side(runs: list[PlannedRun], device: torch.device, rounds: int) -> tuple[float, float, float]:
+    """Train these runs as one; seconds before the first round, of a round and of an evaluation, of all of them."""
+    together, at = Together(), dict[int, float]()  # when the last of them had done a round
+    places = [together.place() for _ in runs]
+    begun = time.perf_counter()
+
+    def train(run: PlannedRun, place: Place) -> None:
+        place.enter()
+        try:
+            controls = Controls(
+                device=str(device), engine="stacked", keep="none", seat=place if len(runs) > 1 else None,
+                watch=lambda line: at.update({line["round"]: time.perf_counter() - begun}),
+            )  # fmt: skip
+            Training(run.config, run.shards, run.folder, run.start_model(), controls).run()
+        finally:
+            place.leave()
+
+    threads = [threading.Thread(target=train, args=pair) for pair in zip(runs, places, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    steady = (at[rounds - 1] - at[rounds // 2]) / (rounds - 1 - rounds // 2)
+    return at[rounds // 2] - rounds // 2 * steady, steady, at[rounds] - at[rounds - 1] - steady
 
 
 def table(columns: list[str], rows: Rows) -> str:
@@ -416,8 +451,9 @@ def sections(arguments: argparse.Namespace, figures: dict[str, Any]) -> Iterator
     yield (
         f"A part of the tweets figure, on {source}, and the sum from it",
         table(
-            ["run", "s/round", "s/evaluation", "rounds", "seconds in all"],
-            tweets(device, quick, arguments.tweets, figures),
+            ["run", "rounds", "s/round", "s/evaluation", "five seeds in turn, s",
+             "five stacked, s/round", "s/evaluation", "five seeds stacked, s"],
+            tweets(device, quick, arguments.tweets or [], figures),
         ),
     )
 
@@ -426,7 +462,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="a minute on a CPU: does the program run?")
-    parser.add_argument("--tweets", type=Path, help="shards of `selffl prepare sent140`")
+    parser.add_argument("--tweets", type=Path, nargs="+", help="shards of `selffl prepare sent140`, one a seed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "gpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

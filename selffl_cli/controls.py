@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .engine.choice import Engine
+from .engine.stacked import Seat
 from .engine.team import Team
 
 Keep = Literal["auto", "global", "personal", "none"]
@@ -30,4 +31,5 @@ class Controls:
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
     watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
+    seat: Seat | None = None  # beside runs of other seeds, whose local trainings are computed as one
     team: Team | None = None  # the ranks that torchrun started, instead of forked workers

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from .controls import Controls, Keep, Place, Stopped
 from .engine.choice import Engine
+from .engine.stacked import Seat
 from .engine.team import Team
 from .plan import PlannedRun
 from .runs import CHECKPOINT, Busy, RunFolder
@@ -52,7 +54,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask to stop; a second one stops at once."""
+        """SIGINT and SIGTERM ask to stop; a second one stops at once. Signals are the main thread's."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def note(number: int, frame: FrameType | None) -> None:
             if self.signal:
@@ -90,12 +95,13 @@ def train_run(
     keep: Keep,
     client_store: Place = "memory",
     checkpoint_seconds: float,
+    seat: Seat | None = None,
     team: Team | None = None,
 ) -> dict[str, Any]:
     """The result of a run, trained as far as it is not; Stopped when asked to stop, Busy when others work on it."""
     controls = Controls(
         device=device, engine=engine, keep=keep, client_store=client_store,
-        checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=watch, team=team,
+        checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=watch, seat=seat, team=team,
     )  # fmt: skip
     training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
     controls.workers = team.collective.world if team else workers(training)

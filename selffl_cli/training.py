@@ -95,7 +95,7 @@ class Training:
         self.engine = self._choose_engine(device.type)
         self.stacked = None
         if self.engine.name == "stacked":
-            self.stacked = stacked_engine(self.model, self.parts["train"], self.batch_size)
+            self.stacked = stacked_engine(self.model, self.parts["train"], self.batch_size, controls.seat)
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it

@@ -324,7 +324,7 @@ def test_tables_hold_the_batches(sizes: list[int], batch_size: int | None, first
             index, share = table.at(step, len(clients))
             assert index[row][share[row] > 0].tolist() == wanted.tolist()
             assert share[row].sum() == pytest.approx(1.0 if len(wanted) else 0.0)
-            assert table.samples(step, row + 1) - table.samples(step, row) == len(wanted)
+            assert table.samples(step, row + 1)[row] == len(wanted)
             assert set(index[row].tolist()) <= set(wanted.tolist()) or not len(wanted)
 
 
@@ -376,7 +376,10 @@ def test_chunks_stay_in_blocks_and_in_the_cache() -> None:
     _, state = problem.method("local")
     cohort = StackedProblem(problem, 7).cohort(state)
     seen: list[list[int]] = []
-    cohort._each_chunk(np.ones(40, np.int64), lambda chunk: seen.append(cohort.dealt.block[chunk].tolist()))
+    cohort.stacked.each_chunk(
+        cohort.ids, cohort.data, np.ones(40, np.int64), cohort.block,
+        lambda chunk: seen.append(cohort.dealt.block[chunk].tolist()),
+    )  # fmt: skip
     assert [len(set(blocks)) for blocks in seen] == [1] * len(seen)
     assert sorted(np.concatenate(seen).tolist()) == sorted(cohort.dealt.block.tolist())
     assert cohort.dealt.num_blocks == 2, "16 clients in a block, where there are enough"

@@ -43,6 +43,7 @@ class RunOptions:
     team: Team | None
     jobs: int | None
     ray: RayOptions | None
+    stack_seeds: int | None = None
 
 
 def check_launcher(ray: bool, jobs: int | None, workers: int | None, address: str | None, gpus: float) -> None:
@@ -83,8 +84,9 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
     from .progress import TrainingProgress
 
     left = list({run.folder: run for run in planned if not (run.folder / "result.json").exists()}.values())
-    if options.team and options.jobs:
-        raise UsageError("--jobs: torchrun's ranks carry out one run after another; leave it away")
+    if options.team and (options.jobs or options.stack_seeds):
+        name = "--jobs" if options.jobs else "--stack-seeds"
+        raise UsageError(f"{name}: torchrun's ranks carry out one run after another; leave it away")
     jobs = 1 if options.team else choose_jobs(options.jobs, options.workers, left, options.device)
 
     def workers(training: Training) -> int:
@@ -105,6 +107,13 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
         settings["device"] = "cuda" if gpus else "cpu"
         with RunsBoard(console, planned) as board:
             return run_all(planned, RayJobs(options.ray.address, gpus, settings), board, stop)
+    if options.stack_seeds:
+        from ..stacked_seeds import StackedSeeds, by_method
+
+        most = min(options.stack_seeds, len({run.config.seed for run in planned}))
+        settings |= {"workers": lambda training: 1, "engine": "stacked"}
+        with RunsBoard(console, planned) as board:
+            return run_all(by_method(planned), StackedSeeds(most, stop, settings), board, stop)
     if jobs > 1:
         with RunsBoard(console, planned) as board:
             return run_all(planned, LocalJobs(jobs, stop, {**settings, "workers": workers}), board, stop)

@@ -84,6 +84,16 @@ def train(
             show_default=False,
         ),
     ] = None,
+    stack_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--stack-seeds",
+            min=2,
+            max=64,
+            help="Seeds of a method at once, all their clients stacked in one computation (for a GPU).",
+            show_default=False,
+        ),
+    ] = None,
     launcher: Annotated[
         LauncherName, typer.Option("--launcher", help="What carries the runs out.")
     ] = LauncherName.local,
@@ -213,6 +223,10 @@ def train(
     from .running import RayOptions, RunOptions, carry_out, check_launcher, print_results, tune_first
 
     check_launcher(launcher == LauncherName.ray, jobs, workers, address, gpus_per_run)
+    if stack_seeds and (jobs or workers or launcher == LauncherName.ray or from_ is not None):
+        raise UsageError("--stack-seeds: its runs share one process; leave --jobs, --workers, --launcher and --from")
+    if stack_seeds and engine == Engine.sequential:
+        raise UsageError("--stack-seeds is for the stacked engine; leave --engine sequential")
 
     parts: dict[str, Any] = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
     parts |= {"periods": periods, "memory": memory, "memory_size": memory_size}
@@ -260,7 +274,7 @@ def train(
                 return
         options = RunOptions(
             workers, device, engine.value, keep_models.value, client_store.value, deadline, checkpoint_seconds, team,
-            jobs, RayOptions(address, gpus_per_run) if launcher == LauncherName.ray else None,
+            jobs, RayOptions(address, gpus_per_run) if launcher == LauncherName.ray else None, stack_seeds,
         )  # fmt: skip
         if tune:
             tune_first(request, options, console)

@@ -111,19 +111,21 @@ class DevicePart:
         sizes = self.sizes[clients]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         rows = torch.from_numpy(np.repeat(self.offsets[clients] - offsets[:-1], sizes) + np.arange(offsets[-1]))
-        own = object.__new__(DevicePart)
-        own.x, own.y = (values[rows.to(values.device)] for values in (self.x, self.y))
-        own.offsets, own.sizes = offsets, sizes
-        return own
+        x, y = (values[rows.to(values.device)] for values in (self.x, self.y))
+        return DevicePart.of_tensors(x, y, sizes)
 
     def take(self, rows: list[np.ndarray]) -> DevicePart:
         """A part of these rows of this one, one array of rows a client."""
-        taken = object.__new__(DevicePart)
         chosen = torch.from_numpy(np.concatenate(rows)).to(self.x.device)
-        taken.x, taken.y = self.x[chosen], self.y[chosen]
-        taken.sizes = np.array([len(own) for own in rows])
-        taken.offsets = np.concatenate([[0], np.cumsum(taken.sizes)])
-        return taken
+        return DevicePart.of_tensors(self.x[chosen], self.y[chosen], np.array([len(own) for own in rows]))
+
+    @staticmethod
+    def of_tensors(x: Tensor, y: Tensor, sizes: np.ndarray) -> DevicePart:
+        """A part of these samples, already on their device, the first sizes[0] of client 0 and so on."""
+        part = object.__new__(DevicePart)
+        part.x, part.y, part.sizes = x, y, sizes
+        part.offsets = np.concatenate([[0], np.cumsum(sizes)])
+        return part
 
     @staticmethod
     def _place(values: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

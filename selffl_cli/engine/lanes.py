@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -92,15 +91,32 @@ def keep(rows: tuple[Tensor, ...], new: tuple[Tensor, ...], active: Tensor | Non
         row.copy_(value)
 
 
+class Spent:
+    """What K clients' local training cost each of them."""
+
+    def __init__(self, clients: int) -> None:
+        self.gradients = np.zeros(clients, np.int64)  # of batches [K]
+        self.samples = np.zeros(clients, np.int64)  # in those batches [K]
+        self.steps = np.zeros(clients, np.int64)  # that drew from the main stream [K]
+
+    def add(self, streams: list[str], tables: Tables, number: int, width: int) -> None:
+        """Count step `number` of the first `width` clients."""
+        for stream in streams:
+            self.gradients[:width] += 1
+            self.samples[:width] += tables(stream).samples(number, width)
+        if "local" in streams:
+            self.steps[:width] += 1
+
+
 class Runner:
     """Takes a chunk through its local steps, each as Python meets it. `engine/replay.py` replays them instead."""
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Counter[str]:
-        """Train for `steps` [K] (descending); returns batch gradients and the samples in them."""
-        spent: Counter[str] = Counter()
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
+        """Train for `steps` [K] (descending)."""
+        spent = Spent(len(lanes))
         for number, width in enumerate(still_training(steps)):
             lanes.advance(width, lambda stream, n=number, w=width: tables(stream).at(n, w), number)  # type: ignore[misc]
-            spend(spent, lanes.streams, tables, number, width)
+            spent.add(lanes.streams, tables, number, width)
         return spent
 
     def forget(self) -> None:
@@ -110,15 +126,6 @@ class Runner:
 def still_training(steps: np.ndarray) -> list[int]:
     """How many clients take part in each step, their steps [K] in descending order."""
     return [int((steps > number).sum()) for number in range(int(steps.max(initial=0)))]
-
-
-def spend(spent: Counter[str], streams: list[str], tables: Tables, number: int, width: int) -> None:
-    """Count one step's gradients and samples of the first `width` clients."""
-    for stream in streams:
-        spent["gradients"] += width
-        spent["samples"] += tables(stream).samples(number, width)
-    if "local" in streams:
-        spent["steps"] += 1
 
 
 def host(values: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lanes import Lanes, Runner, Tables, spend, still_training
+from .lanes import Lanes, Runner, Spent, Tables, still_training
 
 KEPT = 16  # captured steps: a method has one or two kinds, at up to four widths and a few sizes of chunk
 WARM_UPS = 2  # steps before a capture: libraries set themselves up in them
@@ -47,7 +47,7 @@ class Replays(Runner):
         self.recorder, self.kept, self.off = recorder, OrderedDict[object, Replay](), False
         self.say = say or (lambda text: print(text, file=sys.stderr))
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Counter[str]:
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
         if self.off:
             return super().run(lanes, tables, steps)
         key = likeness(lanes)
@@ -80,9 +80,9 @@ class Replay:
         self.active = torch.ones(len(lanes), dtype=torch.bool, device=device)
         self.number = torch.zeros((), dtype=torch.int64, device=device)
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Counter[str]:
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
         """As `Runner.run`; on CaptureFailed `lanes` are as they were."""
-        spent: Counter[str] = Counter()
+        spent = Spent(len(lanes))
         with self.recorder.apart():
             self.lanes.take(lanes)
             wanted = torch.as_tensor(steps, device=self.number.device)
@@ -92,7 +92,7 @@ class Replay:
                 for stream, inputs in self.inputs.items():
                     for own, given in zip(inputs, tables(stream).at(number, len(lanes)), strict=True):
                         own.copy_(given)
-                spend(spent, self._step(narrowed(len(lanes), training), tables, number), tables, number, training)
+                spent.add(self._step(narrowed(len(lanes), training), tables, number), tables, number, training)
             lanes.take(self.lanes)
         return spent
 

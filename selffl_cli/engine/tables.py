@@ -29,9 +29,9 @@ class BatchTable:
         step = min(step, len(self.index) - 1)
         return self.index[step, :width], self.share[step, :width]
 
-    def samples(self, step: int, width: int) -> int:
-        """Samples in the first `width` clients' batches at `step`."""
-        return int(self.counts[min(step, len(self.counts) - 1), :width].sum())
+    def samples(self, step: int, width: int) -> np.ndarray:
+        """Samples in each of the first `width` clients' batches at `step`."""
+        return self.counts[min(step, len(self.counts) - 1), :width]
 
 
 def batch_width(batches: Batches, clients: np.ndarray) -> int:
