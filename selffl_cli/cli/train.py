@@ -15,6 +15,7 @@ from ..replay import MEMORIES
 from ..selection import SAMPLERS
 from ..spec import spec_help
 from .choices import Engine, KeepModels, LauncherName, Place, Precision
+from .collector import uncollected
 
 
 def train(
@@ -215,12 +216,14 @@ def train(
         return
     deadline = None if budget is None else time.monotonic() + parse_duration(budget)
 
-    from ..claims import check as check_claims
-    from ..config import load_experiment, parse_seeds
-    from ..plan import Request, default_device, plan
-    from ..tuning import tuned
-    from .ranks import facts, joined
-    from .running import RayOptions, RunOptions, carry_out, check_launcher, print_results, tune_first
+    with uncollected():
+        from .. import launch, predict  # noqa: F401 - what carries runs out, and with it all that a run needs
+        from ..claims import check as check_claims
+        from ..config import load_experiment, parse_seeds
+        from ..plan import Request, default_device, plan
+        from ..tuning import tuned
+        from .ranks import facts, joined
+        from .running import RayOptions, RunOptions, carry_out, check_launcher, print_results, tune_first
 
     check_launcher(launcher == LauncherName.ray, jobs, workers, address, gpus_per_run)
     if stack_seeds and (jobs or workers or launcher == LauncherName.ray or from_ is not None):
