@@ -17,6 +17,9 @@ from .plan import PlannedRun
 
 RETRIES = 3  # of a run whose worker was killed; it resumes from its checkpoint
 PATIENCE = 5.0  # seconds for a Ray head to answer
+# What a client of HTTP/2, and so of gRPC, says first: a fixed text and an empty frame of settings; so is what it hears.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS = 4  # the frame's type, its fourth byte
 
 
 def train_one(job: str) -> str:
@@ -33,6 +36,8 @@ def train_one(job: str) -> str:
         message = "this node has selffl {} and torch {}, the driver {} and {}".format(*versions, *content["versions"])
         return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {message}")))
     try:
+        if content["settings"]["device"] == "cuda" and not torch.cuda.is_available():
+            raise SelfflError("Ray gives this run a GPU, but this node's torch sees none")
         config, shards = RunConfig(**content["config"]), Shards.open(content["data"])
         if shards.hash != config.data["hash"]:
             raise SelfflError(f"{content['data']}: other data than the driver's")
@@ -58,7 +63,7 @@ def connect(address: str | None) -> Any:
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
-            socket.create_connection((host, int(port)), PATIENCE).close()
+            greet(host, int(port))
         except ValueError:
             raise UsageError(f"--address {address}: write HOST:PORT, ray://HOST:PORT or auto") from None
         except OSError as error:
@@ -68,11 +73,24 @@ def connect(address: str | None) -> Any:
         ray.init(address=address, **options)
     except Exception as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SelfflError(f"--address {address}: no Ray answers there ({why}); {START}") from None
+        hint = START if address == "auto" else TOKEN
+        raise SelfflError(f"--address {address}: cannot join a Ray there ({why}); {hint}") from None
     return ray
 
 
+def greet(host: str, port: int) -> None:
+    """OSError unless something that could be a Ray listens there: Ray itself would wait for minutes."""
+    with socket.create_connection((host, port), PATIENCE) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+            return
+        connection.sendall(GREETING)
+        answer = connection.recv(9)
+        if len(answer) < 4 or answer[3] != SETTINGS:
+            raise OSError("what listens there is no Ray")
+
+
 START = "start one with `ray start --head`, or leave --address away to use this machine"
+TOKEN = "where that Ray asks for a token, as Ray 2.60 does by default, set RAY_AUTH_MODE=token and have its token here"
 
 
 class RayJobs:

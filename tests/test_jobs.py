@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from problems import class_shards
 from rich.console import Console
 from tiny import TOML, comparable
 
+from selffl_cli import __version__
 from selffl_cli.cli.board import RunsBoard
 from selffl_cli.cli.main import main
 from selffl_cli.config import load_experiment
 from selffl_cli.jobs import Ending, choose_jobs, run_all
 from selffl_cli.launch import Stop
 from selffl_cli.plan import PlannedRun, Request, plan
+from selffl_cli.ray_jobs import GREETING, SETTINGS, greet, train_one
 from selffl_cli.runs import CHECKPOINT, METRICS, RESULT, RunFolder
 
 pytestmark = pytest.mark.timeout(900)
@@ -233,6 +238,51 @@ def test_a_ray_that_does_not_answer_is_one_line(
     shown = capsys.readouterr().err
     assert "no Ray answers there" in shown and "ray start --head" in shown and len(shown.splitlines()) == 1
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
+def test_something_that_is_no_ray_is_told_apart_in_seconds(answer: bytes | None, monkeypatch) -> None:
+    """It closes the connection, answers in another protocol, or never: Ray would wait for minutes."""
+    monkeypatch.setattr("selffl_cli.ray_jobs.PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(100) == GREETING
+                if answer is None:
+                    connection.recv(1)  # until the other side gives up
+                else:
+                    connection.sendall(answer)
+
+        other = threading.Thread(target=serve)
+        other.start()
+        with pytest.raises(OSError, match="timed out" if answer is None else "no Ray"):
+            greet(*server.getsockname())
+        other.join(10)
+        assert not other.is_alive()
+
+
+def test_something_that_speaks_as_ray_does_is_greeted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
+                connection.recv(100)
+
+        other = threading.Thread(target=serve)
+        other.start()
+        greet(*server.getsockname())
+        other.join(10)
+
+
+def test_a_run_on_a_node_whose_torch_sees_no_gpu_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job = {"settings": {"device": "cuda"}, "versions": [__version__, torch.__version__]}
+    ending = json.loads(train_one(json.dumps(job)))
+    assert ending["status"] == "failed" and "this node's torch sees none" in ending["message"]
 
 
 @pytest.mark.skipif("SELFFL_RAY" not in os.environ, reason="slow, on a Ray of this machine: run with SELFFL_RAY=1")
