@@ -20,8 +20,8 @@ from .controls import Stopped
 from .engine.ranks import available_cores, die_with_parent
 from .errors import SelfflError
 from .launch import POLL, Outcome, Stop, train_run
+from .memory import free_memory
 from .plan import PlannedRun
-from .predict import free_memory
 from .runs import CHECKPOINT, Busy, RunFolder
 from .runs.checkpoint import Checkpoints
 

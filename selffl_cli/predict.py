@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ import torch
 from .engine.evaluation import sample_scores
 from .engine.ranks import available_cores
 from .errors import UsageError
+from .memory import free_memory
 from .training import Training
 
 # Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
@@ -81,18 +80,6 @@ def touched_bytes(training: Training) -> int:
     """Client rows that the rounds of a run can write at most."""
     train, clients = training.config.train, len(training.pool)
     return min(clients, train.rounds * train.cohort_size(clients)) * training.store.row_bytes
-
-
-def free_memory() -> float:
-    """Bytes that this process may still take: of the machine, and of its control group where it has one."""
-    free = [math.inf]
-    with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
-    with suppress(OSError, ValueError):  # version 2; "max" where there is no limit
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return min(free)
 
 
 def memory_hint(training: Training) -> str | None:

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from ..memory import free_memory, group_limits
 
 LITTLE_MEMORY = 2.0  # GiB; torch takes about 0.3 a process, and there is a worker a core
 LITTLE_SPACE = 1.0  # GiB; checkpoints of every client's model are written whole before the old ones go
@@ -230,12 +231,8 @@ def _memory() -> tuple[float, float]:
             total = available = os.sysconf("SC_PHYS_PAGES") * page
         except (AttributeError, OSError, ValueError):
             return 0.0, 0.0
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")) / 2**30
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")) / 2**30
-        total, available = min(total, limit), min(available, limit - used)
-    except (OSError, ValueError):  # no cgroup, or "max"
-        pass
+    total = min([total, *(limit / 2**30 for limit, _ in group_limits())])
+    available = min(available, free_memory() / 2**30)
     return total, available
 
 
