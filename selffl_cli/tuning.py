@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import Experiment, set_key
+from .config import Experiment, Tuning, set_key
 from .errors import SelfflError, UsageError
 from .locks import alone
 from .metrics.names import ACCURACY, main_metric
@@ -98,6 +98,8 @@ def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]
     path = request.runs / experiment.name / FILE
     with alone(path.with_name(f".{FILE}.lock")):  # another process may add other methods' choices
         before = read(path)
+        if not _alike(before, experiment.tuning):
+            before = {}  # trials of another length, seed or score cannot stand beside these
         chosen = dict(before.get("chosen", {}))
         rows = [row for row in before.get("trials", []) if row["label"] not in {label for label, _, _ in trials}]
         best: dict[str, float] = {}
@@ -126,12 +128,29 @@ def read(path: Path) -> dict[str, Any]:
         raise SelfflError(f"{path}: damaged ({error}); delete it and tune again") from None
 
 
-def tuned(experiment: Experiment, runs: Path) -> Experiment:
-    """The experiment with the choices of its tuning, where it has been tuned."""
-    for label, options in read(runs / experiment.name / FILE).get("chosen", {}).items():
+def tuned(experiment: Experiment, runs: Path, trained: Collection[str] | None = None) -> Experiment:
+    """The experiment with the choices of its tuning, where it has been tuned.
+
+    trained: methods that are about to be trained ([]: all); UsageError for one whose choice was made under another
+    [tuning] table than the experiment has now.
+    """
+    path = runs / experiment.name / FILE
+    content = read(path)
+    for label, options in content.get("chosen", {}).items():
         if experiment.tuning and label in experiment.tuning.grids:
+            now = _alike(content, experiment.tuning) and options in experiment.tuning.trials()[label]
+            if not now and trained is not None and (not trained or label in trained):
+                raise UsageError(
+                    f"{path}: {label} was tuned under another [tuning] table than {experiment.name} has now; tune it "
+                    f"again with --tune --method {label}, or delete the file"
+                )
             experiment = with_options(experiment, label, options)
     return experiment
+
+
+def _alike(content: Mapping[str, Any], tuning: Tuning) -> bool:
+    """Whether a record's trials had this seed, length and score."""
+    return all(content.get(key) == getattr(tuning, key) for key in ("seed", "rounds", "score"))
 
 
 def tune(request: Request, execute: Callable[[list[PlannedRun]], bool]) -> dict[str, Any] | None:

@@ -73,6 +73,28 @@ def test_trials_of_an_experiment_with_a_warm_start_find_its_model(tmp_path: Path
     assert result.exit_code == 0, result.exception
 
 
+def test_a_choice_of_another_tuning_table_is_not_used(tmp_path: Path) -> None:
+    """Nor left standing beside trials of another length, when one method alone is tuned again."""
+    assert invoke(tmp_path, "--tune").exit_code == 0
+    runs = set((tmp_path / "runs").rglob("result.json"))
+    for old, new in (("[0.1, 1]", "[0.2, 2]"), ("rounds = 2\n[tuning.", "rounds = 1\n[tuning."), ("= 100", "= 101")):
+        other = EXPERIMENT.replace(old, new)
+        result = invoke(tmp_path, "--seeds", "1", text=other)
+        assert isinstance(result.exception, UsageError), new
+        assert "ditto was tuned under another" in str(result.exception) or "fedavg was" in str(result.exception)
+    assert set((tmp_path / "runs").rglob("result.json")) == runs
+    other = EXPERIMENT.replace("[0.1, 1]", "[0.2, 2]")
+    assert invoke(tmp_path, "--method", "fedavg", "--dry-run", text=other).exit_code == 0  # its own grid is the same
+    assert invoke(tmp_path, "--tune", "--method", "ditto", "--dry-run", text=other).exit_code == 0
+    record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
+    assert record["chosen"]["fedavg"] == {"train.learning_rate": 0.3} and len(record["trials"]) == 4
+    assert record["chosen"]["ditto"]["lam"] in (0.2, 2)
+    shorter = other.replace("rounds = 2\n[tuning.", "rounds = 1\n[tuning.")
+    assert invoke(tmp_path, "--tune", "--method", "ditto", "--dry-run", text=shorter).exit_code == 0
+    record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
+    assert {trial["label"] for trial in record["trials"]} == {"ditto"} == set(record["chosen"])
+
+
 TUNED = [name for name in experiment_names() if load_experiment(name).tuning]
 
 

@@ -281,7 +281,7 @@ def train(
         )  # fmt: skip
         if tune:
             tune_first(request, options, console)
-        request.experiment = tuned(request.experiment, runs)
+        request.experiment = tuned(request.experiment, runs, request.methods)
         planned = plan(request)
         if dry_run:
             from .dry_run import print_costs
