@@ -85,6 +85,9 @@ def take_stock(source: Path) -> Corpus:
             return True
         if not is_recording(name):
             return False
+        if (told := name.encode(errors="backslashreplace").decode()) != name:
+            skipped[told] = "its name is no UTF-8"
+            return False
         if folder.rpartition("/")[2] == NOISE:
             return True
         names.append(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,20 +25,31 @@ def listen(folder: Path, clips: dict[str, np.ndarray], channels: Channels, frame
     import soundfile
 
     stage(f"writing what the devices hear to {folder}")
+    made: dict[str, io.BytesIO] = {}  # a few hundred kilobytes
+    for key, clip in clips.items():
+        for number, device in enumerate(DEVICES):
+            heard = channels(number, clip, key, TEST)
+            stream = made[f"{key.replace('/', '_')}-{device.name}-{device.kind}.wav"] = io.BytesIO()
+            soundfile.write(stream, np.clip(heard, -1, 1), RATE, format="WAV", subtype="PCM_16")
+    key, clip = next(iter(clips.items()))
+    _draw(made.setdefault("devices.png", io.BytesIO()), key, clip, channels, frames)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    begun: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for key, clip in clips.items():
-            for number, device in enumerate(DEVICES):
-                heard = channels(number, clip, key, TEST)
-                name = f"{key.replace('/', '_')}-{device.name}-{device.kind}.wav"
-                soundfile.write(folder / name, np.clip(heard, -1, 1), RATE, subtype="PCM_16")
-        key, clip = next(iter(clips.items()))
-        _draw(folder / "devices.png", key, clip, channels, frames)
+        for name, stream in made.items():
+            begun.append(folder / name)
+            begun[-1].write_bytes(stream.getvalue())
     except OSError as error:
+        with suppress(OSError):
+            for path in begun:
+                path.unlink()
+            for path in new:
+                path.rmdir()
         raise SelfflError(f"--listen {folder}: cannot be written ({error.strerror or error})") from None
 
 
-def _draw(target: Path, key: str, clip: np.ndarray, channels: Channels, frames: int) -> None:
+def _draw(target: IO[bytes], key: str, clip: np.ndarray, channels: Channels, frames: int) -> None:
     """Two rows: the spectrogram of the whole second, and the log-mel energies that the network is given."""
     import matplotlib
 

@@ -175,7 +175,7 @@ def _file(size: int) -> IO[bytes]:
     except OSError as error:
         file.close()
         raise SelfflError(
-            f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of features ({error.strerror}); "
+            f"{tempfile.gettempdir()}: no room for {size / 1e9:.2g} GB of features ({error.strerror}); "
             "set TMPDIR to a folder with room"
         ) from None
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -75,5 +76,6 @@ def digest_source(path: Path) -> str:
         return sha256(path)
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+        name = os.fsencode(file.relative_to(path).as_posix())  # names need not be UTF-8
+        digest.update(name + f"\0{sha256(file)}\n".encode())
     return digest.hexdigest()

@@ -192,7 +192,7 @@ def load(options: WakeWordOptions, source: Path, stage: Stage, citation: str) ->
         part=part[kept],
         shared={"mean": made.mean, "std": made.std},
         client_columns={"group": asked.groups},
-        notes=_notes(asked, options, rendered, jobs, label, made.error),
+        notes=_notes(asked, options, rendered, jobs, made.error),
         sources=[{"name": source.name, "sha256": digest_source(source)}],
     )
 
@@ -215,22 +215,23 @@ def _jobs(asked: Plan, options: WakeWordOptions) -> tuple[list[Job], list[int]]:
     if not asked.simulated or not recordings:
         return jobs, speakers
     counts = Counter(job.part for job in jobs)
-    keys = {
-        f"{recordings[k % len(recordings)]}#{PARTS[part]}-{k // len(recordings)}": part
+    crops = {
+        f"{recordings[k % len(recordings)]}#{PARTS[part]}-{k // len(recordings)}": (part, k % len(recordings))
         for part in (TRAIN, VALIDATION, TEST)
         for k in range(round(options.noise * counts[part]))
     }
+    keys = {key: part for key, (part, _) in crops.items()}
     dealt = deal_speakers(keys, (device.share for device in DEVICES), f"crops {options.seed}")
-    for key, part in keys.items():
-        recording = key.partition("#")[0]
+    for key, (part, number) in crops.items():
         devices = every if part == TEST and every else (dealt[key],)
-        jobs.append(Job(key, (), devices, part, noise=recording))
-        speakers.append(len(numbers) + 3 * recordings.index(recording) + part)
+        jobs.append(Job(key, (), devices, part, noise=recordings[number]))
+        speakers.append(len(numbers) + 3 * number + part)
     return jobs, speakers
 
 
 def _check_share(asked: Plan, rendered: Rendered, clips: int, most: float) -> None:
-    asked.corpus.skipped.update(rendered.skipped)
+    names = {clip.key: clip.name for clip in asked.corpus.clips}
+    asked.corpus.skipped.update({names.get(key, key): why for key, why in rendered.skipped.items()})
     bad, total = len(asked.corpus.skipped), clips + len(asked.corpus.skipped) - len(rendered.skipped)
     if bad > most * total:
         rendered.file.close()
@@ -249,18 +250,18 @@ def _notes(
     options: WakeWordOptions,
     rendered: Rendered,
     jobs: list[Job],
-    label: np.ndarray,
     error: float,
 ) -> dict[str, Any]:
     skipped = asked.corpus.skipped
     by_lists = options.split == "official" and asked.corpus.lists
     shares = "80/10/10" if options.split == "official" else options.split
     hours, words = rendered.audio_seconds / 3600, len(asked.corpus.clips)
+    used = [clip.label for clip in asked.corpus.clips if clip.key not in rendered.skipped]
     return {
         "wake_word": asked.wake_word,
-        "clips": f"{words:,}, {int(label.sum()):,} of them '{asked.wake_word}', and "
+        "clips": f"{len(used):,}, {used.count(asked.wake_word):,} of them '{asked.wake_word}', and "
         f"{len(jobs) - words:,} of noise",
-        "labels": dict(sorted(asked.corpus.labels.items())),
+        "labels": dict(sorted(Counter(used).items())),
         "speakers": ", ".join(
             f"{sum(p == part for p in asked.parts.values()):,} {name}" for part, name in enumerate(PARTS)
         ),

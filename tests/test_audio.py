@@ -339,18 +339,21 @@ def test_bad_clips_are_skipped_counted_and_listed(tmp_path: Path) -> None:
     files = recordings()
     for i, (reason, data) in enumerate(bad_recordings().items()):
         files[f"bed/{reason.replace(' ', '')}_nohash_{i}.wav"] = data
+    files["bed/\udcff_1.wav"] = encoded(tone(300, 0))  # as the disk gives a name that is no UTF-8
     files["bed/nameless.wav"] = files["loose_x.wav"] = encoded(tone(300, 0))
     files["bed/slow_nohash_0.wav"] = encoded(tone(300, 0, rate=8000), rate=8000)
     files["__MACOSX/bed/._x_nohash_0.wav"] = files["bed/.DS_Store"] = b"x"
     source = as_folder(files, tmp_path / "words")
-    with pytest.raises(SelfflError, match=r"7 of 128 recordings cannot be used \(.*more than 1\.0%.*--max-bad"):
+    with pytest.raises(SelfflError, match=r"8 of 129 recordings cannot be used \(.*more than 1\.0%.*--max-bad"):
         prepare("speech-commands", OPTIONS, tmp_path / "data", source)
     assert not list((tmp_path / "data").glob("*"))
     shards = Shards.open(prepare("speech-commands", {**OPTIONS, "max_bad": 0.1}, tmp_path / "data", source))
     notes = shards.manifest.notes
-    assert notes["skipped"] == 7 and notes["resampled"] == 1
+    assert notes["skipped"] == 8 and notes["resampled"] == 1
     assert notes["skipped_why"]["stereo"] == 1 and notes["skipped_why"]["truncated"] == 1
-    assert any("stereo" in line for line in notes["skipped_files"])
+    assert {"bed/stereo_nohash_3.wav: stereo", r"bed/\udcff_1.wav: its name is no UTF-8"} <= set(notes["skipped_files"])
+    assert notes["clips"].startswith("121, 40 of them 'happy'")
+    assert notes["labels"] == {"bed": 41, "cat": 40, "happy": 40}
     x = shards.part("train").arrays["x"].float()
     assert np.isfinite(x.numpy()).all() and (x.abs().amax(dim=(1, 2)) > 0).all()
 
@@ -382,6 +385,28 @@ def test_a_full_disk_leaves_nothing(made: tuple[Path, Shards], tmp_path: Path, m
     with pytest.raises(SelfflError, match="no room for .* GB"):
         prepare("speech-commands", OPTIONS, tmp_path, made[0])
     assert not list(tmp_path.iterdir())
+
+
+def test_listening_on_a_full_disk_leaves_nothing(
+    made: tuple[Path, Shards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[:100])
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+
+    options = read_options("speech-commands", {**OPTIONS, "listen": str(tmp_path / "new" / "heard")})
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SelfflError, match=r"--listen .*heard: cannot be written \(No space left"):
+        prepare("speech-commands", options, made[1].path.parent, made[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_any_name_of_a_noise(tmp_path: Path) -> None:
+    files = {name.replace("tap", "tap #1"): data for name, data in recordings(speakers=20).items()}
+    shards = Shards.open(prepare("speech-commands", OPTIONS, tmp_path / "data", as_folder(files, tmp_path / "words")))
+    assert shards.manifest.notes["clips"].endswith("and 7 of noise")
 
 
 def test_a_worker_that_dies_is_an_error(

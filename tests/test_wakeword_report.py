@@ -24,7 +24,7 @@ from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
 from selffl_cli.report.detection import SIMULATED
 from selffl_cli.report.tables import Cell, Table
-from selffl_cli.report.wakeword import PAPER, beside, wake_word_section, words
+from selffl_cli.report.wakeword import PAPER, beside, hourly_table, wake_word_section, words
 
 DEVICES = list("ABCDE")
 
@@ -228,6 +228,35 @@ def test_other_tasks_have_no_such_section(tmp_path: Path) -> None:
     assert collect(experiment(), tmp_path).detection is None
     assert wake_word_section(collect(experiment(), tmp_path), tmp_path) == ""
     assert not list(tmp_path.glob("wakeword*"))
+
+
+def test_one_false_accept_an_hour(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """120 others of a minute are two hours, so two false accepts of 120: counted here by moving the threshold."""
+    found = collect(experiment(), runs).detection
+    assert found is not None and hourly_table(found) == []
+    monkeypatch.setattr("selffl_cli.report.detection.CLIP_SECONDS", 60.0)
+    found = collect(experiment(), runs).detection
+    assert found is not None
+    expected = []
+    for seed in range(3):
+        rows = rows_of(scores(seed, 2.0).to_pandas(), "global", "B")
+        wake, others = (np.sort(rows.loc[rows["label"] == y, "score"]) for y in (1, 0))
+        lowest = wake[wake > others[-3]].min()  # the lowest threshold, among wake words, that accepts two others
+        expected.append((wake < lowest).mean() if (others >= lowest).sum() == 2 else np.nan)
+    shown = next(o for o in found.outcomes if (o.label, o.model, o.device) == ("actperfl", "global", "B"))
+    assert shown.an_hour == pytest.approx(np.mean(expected), abs=0.025)  # half a wake word of 40
+    page = wake_word_section(collect(experiment(), runs), tmp_path)
+    assert "False rejects (%) at one false accept an hour" in page and f"| {100 * shown.an_hour:.1f} |" in page
+
+
+def test_a_threshold_of_the_test_part_is_said_to_be_one(runs: Path, tmp_path: Path) -> None:
+    for path in runs.glob("*/*/scores.parquet"):
+        table = parquet.read_table(path).to_pandas()
+        table.loc[table["part"] == "validation", "label"] = 0
+        parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), path)
+    results = collect(experiment(), runs)
+    assert any("fixed on the TEST part" in note for note in results.notes)
+    assert "of the test part's (see the notes) wake words" in wake_word_section(results, tmp_path)
 
 
 def test_what_to_type_next_names_the_data_that_were_given(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ class Detection:
             if start.path not in baselines:
                 baselines[start.path] = Scored(start)
             self.runs.append((label, seed, Scored(folder), baselines[start.path]))
+        self.without_validation = [s for s in baselines.values() if not s.clips("validation", "global").label.any()]
+        if self.without_validation:
+            self.notes.append(
+                "No wake word in the validation part: the baseline's threshold was fixed on the TEST part, which the "
+                "ratios are then read on; prepare the data with a larger validation part (--split 60/15/25)."
+            )
         if without:
             self.notes.append(
                 "No scores of a run, or of the warm start that is its baseline, so in no wake-word table: "
@@ -105,11 +111,10 @@ class Detection:
         self.simulated = bool(self.runs) and all(scored.simulated for *_, scored, _ in self.runs)
 
     def threshold(self, baseline: Scored) -> float:
-        """Fixed once for all devices, on validation, where the baseline rejects about `false_rejects`."""
+        """Fixed once for all devices, on validation, where the baseline rejects about `false_rejects`; on test where
+        validation has no wake word, which `notes` then say."""
         if id(baseline) not in self._thresholds:
-            clips = baseline.clips("validation", "global")
-            if not clips.label.any():
-                clips = baseline.clips("test", "global")  # no validation part: said in the page's notes
+            clips = baseline.clips("test" if baseline in self.without_validation else "validation", "global")
             self._thresholds[id(baseline)] = det.threshold_near(clips.label, clips.score, self.false_rejects)
         return self._thresholds[id(baseline)]
 
