@@ -152,7 +152,7 @@ def wake_word_section(results: Results, folder: Path) -> str:
     frame(found).to_csv(folder / "wakeword.csv", index=False, lineterminator="\n")
     (folder / "wakeword.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
     pictures = [name for model in MODELS if (name := draw(found, folder, model))]
-    text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found)]
+    text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *pfedme(results)]
     for table in made:
         text += [f"#### {table.title}", markdown(table)]
     text.append("The same by seed, unrounded: [wakeword.csv](wakeword.csv); as LaTeX: [wakeword.tex](wakeword.tex).")
@@ -163,6 +163,15 @@ def wake_word_section(results: Results, folder: Path) -> str:
             f"baseline is compared. {sentence(found)} ([SVG]({name}.svg))"
         )
     return "\n\n".join(text)
+
+
+def pfedme(results: Results) -> list[str]:
+    """What the papers say of pFedMe in place of a row, and how often it happened here; none without a run of it."""
+    runs = [run for run in results.runs if run.folder.record["method"]["name"] == "pfedme"]
+    if not runs or results.detection is None or not results.detection.simulated:
+        return []
+    gone = sum(run.diverged for run in runs)
+    return [f"pFedMe has no row in the paper, where it diverged; here it diverged in {gone} of {len(runs)} runs."]
 
 
 def how_to_read(found: Detection) -> str:
