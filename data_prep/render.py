@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -227,7 +228,8 @@ def _in_order(
     except BrokenProcessPool:
         # Python before 3.11.5 waits for ever for the thread that writes a large batch to workers that are gone
         # (cpython issue 94777); without a reader its write fails
-        pool._call_queue._reader.close()  # type: ignore[attr-defined]
+        with suppress(OSError):  # the pool's own thread may be closing it
+            pool._call_queue._reader.close()  # type: ignore[attr-defined]
         raise
     finally:
         pool.shutdown(cancel_futures=True)
