@@ -189,6 +189,11 @@ class Cohort(ABC):
         self.counts.per_client.update(figures)
 
 
+def held(step: Step) -> list[Any]:
+    """What a step's function has closed over."""
+    return [cell.cell_contents for cell in getattr(step, "__closure__", None) or ()]
+
+
 def scatter_update(mean: Tensor, scatter: Tensor, count: int, value: Tensor) -> tuple[Tensor, Tensor]:
     """Welford's update: mean and sum of squared distances after `value` [C, P] as sample number `count`."""
     delta = value - mean

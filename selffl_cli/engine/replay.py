@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cohort import held
 from .lanes import Lanes, Runner, Spent, Tables, still_training
 
 KEPT = 16  # captured steps: a method has one or two kinds, at up to four widths and a few sizes of chunk
@@ -141,7 +142,7 @@ def likeness(lanes: Lanes) -> object:
     """
     step: Any = lanes.step
     code = getattr(step, "__code__", None)
-    held = [cell.cell_contents for cell in getattr(step, "__closure__", None) or ()] if code else [step]
-    values = tuple((type(v), v) if isinstance(v, int | float | str | None) else id(v) for v in held)
+    parts = held(step) if code else [step]
+    values = tuple((type(v), v) if isinstance(v, int | float | str | None) else id(v) for v in parts)
     shapes = tuple((tuple(t.shape), t.dtype) for t in lanes.buffers())
     return code, values, shapes, lanes.paired, lanes.mean is not None, lanes.batch, id(lanes.data)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .batches import Batches
-from .cohort import Step
+from .cohort import Step, held
 from .flat import DevicePart, FlatModel
 from .lanes import Spent
 from .stacked import Stacked, Trained, Work, stacked_engine
@@ -150,8 +150,7 @@ def same_step(one: Step, other: Step) -> bool:
     """Whether two steps compute the same: one function, holding equal values."""
     if not (isinstance(one, FunctionType) and isinstance(other, FunctionType) and one.__code__ is other.__code__):
         return one is other
-    held = ([cell.cell_contents for cell in step.__closure__ or ()] for step in (one, other))
-    return all(same_value(a, b) for a, b in zip(*held, strict=True))
+    return all(same_value(a, b) for a, b in zip(held(one), held(other), strict=True))
 
 
 def same_value(one: Any, other: Any) -> bool:
