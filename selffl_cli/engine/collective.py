@@ -1,4 +1,4 @@
-"""Ranks that train one cohort together: the few exchanges they need, over torch.distributed or alone."""
+"""Ranks that train one cohort together: the few exchanges they need, over shared memory or torch.distributed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .links import Links
 from .store import ClientStore
 
 # Sums over clients are taken block by block, each block in client order, the blocks in block order. The blocks depend
@@ -17,14 +18,15 @@ INTEGER = {4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class Collective:
-    """One process, or one rank of several (`torch.distributed` must then be initialised).
+    """One process, or one rank of several.
 
-    With `shared` the ranks were forked and write the same client rows; otherwise each holds a copy of its own, and
-    `share_rows` keeps the copies equal.
+    With `links` the ranks were forked and write the same client rows. Without, `torch.distributed` must be initialised;
+    each rank then holds a copy of its own, and `share_rows` keeps the copies equal.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, shared: bool = True) -> None:
-        self.rank, self.world, self.shared = rank, world, shared
+    def __init__(self, rank: int = 0, world: int = 1, links: Links | None = None) -> None:
+        self.rank, self.world, self.links = rank, world, links
+        self.shared = world == 1 or links is not None
 
     def add_up(self, values: Tensor) -> Tensor:
         """Sum of integers over ranks. Of floating numbers at most one rank may give a non-zero value for each entry.
@@ -32,13 +34,14 @@ class Collective:
         That value then arrives bit by bit (a sum would turn -0.0 into 0.0).
         """
         if self.world > 1:
-            dist.all_reduce(values.view(INTEGER[values.element_size()]) if values.is_floating_point() else values)
+            integers = values.view(INTEGER[values.element_size()]) if values.is_floating_point() else values
+            self.links.add_up(integers) if self.links else dist.all_reduce(integers)
         return values
 
     def broadcast(self, values: Tensor, source: int = 0) -> Tensor:
         """The values of rank `source`, on every rank."""
         if self.world > 1:
-            dist.broadcast(values, src=source)
+            self.links.broadcast(values, source) if self.links else dist.broadcast(values, src=source)
         return values
 
     def share_rows(self, store: ClientStore, clients: Tensor, source: int = 0) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import SelfflError
 from .collective import Collective
-from .ranks import die_with_parent, peer_left
+from .ranks import die_with_parent
 from .store import ClientStore
 
 Result = TypeVar("Result")
@@ -44,6 +44,11 @@ def world_size() -> int:
     return int(os.environ["WORLD_SIZE"])
 
 
+def peer_left(error: BaseException) -> bool:
+    """Whether an exchange failed because a rank is gone; gloo and nccl only differ in how they word it."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
 class Team:
     """This process and the ranks it was started with."""
 
@@ -62,7 +67,7 @@ class Team:
         if sys.platform == "linux" and local_world == world_size():
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         self.store, rank, world = next(dist.rendezvous("env://"))
-        self.collective = Collective(rank, world, shared=False)
+        self.collective = Collective(rank, world)
         store = dist.PrefixStore("selffl", self.store)
         try:
             dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=EXCHANGE)
