@@ -1,4 +1,4 @@
-"""Exchanges of forked ranks: every bit arrives, whatever the size; a rank killed at any moment ends them, never a hang."""
+"""Exchanges of forked ranks: every bit arrives, whatever the size; a rank killed at any moment ends them all."""
 
 from __future__ import annotations
 
