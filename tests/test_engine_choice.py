@@ -58,6 +58,20 @@ def test_every_model_is_measured() -> None:
     assert set(json.loads(choice.PACKAGED.read_text())["cpu"]["ratios"]) == set(MODELS)
 
 
+def test_doctor_measures_this_machine_and_auto_goes_by_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("selffl_cli.plan.default_device", lambda asked: "cpu")
+    monkeypatch.setattr("selffl_cli.engine.measure.measure", lambda device: measure(device, CASES[:3]))
+    assert main(["doctor", "--measure"]) == 0
+    shown = capsys.readouterr().out
+    assert "softmax" in shown and "4,810" in shown and max(map(len, shown.splitlines())) <= 80
+    ratios = json.loads(choice.own_table().read_text())["cpu"]["ratios"]
+    assert [size for size, _ in ratios["softmax"]] == [650, 7850] and list(ratios) == ["softmax", "mlp"]
+    assert choose("stacked", "mlp", 4_810, "cpu").ratio == ratios["mlp"][0][1]
+    assert main(["doctor", "--measure"]) == 0, "the table of before is read and replaced"
+
+
 def test_a_run_keeps_the_engine_it_began_with(tmp_path: Path) -> None:
     """A table measured in between must not change the bits of a run that was stopped."""
     shards = class_shards(tmp_path / "shards")

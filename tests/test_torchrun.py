@@ -105,7 +105,7 @@ def test_ranks_end_with_a_torchrun_that_is_killed(place: Path) -> None:
 
 
 def test_ranks_that_differ_are_refused_before_anything_is_written(place: Path) -> None:
-    """Rank 1 sees other data, then another learning rate; one line says so, the run folder is not made."""
+    """Rank 1 sees other data, another learning rate, another numpy; one line says so, the run folder is not made."""
     class_shards(place / "other" / "blobs", clients=8)
     (place / "other" / "tiny.toml").write_text(TOML)
     moved = """
@@ -120,6 +120,7 @@ runpy.run_module("selffl_cli", run_name="__main__")
             'sys.argv += ["--set", "train.learning_rate=0.2"]',
             "differs from rank 0 in train.learning_rate: 0.2, not 0.1",
         ),
+        ("import numpy; numpy.__version__ = '0.1'", "differs from rank 0 in numpy: 0.1, not "),
     ):
         (place / "start.py").write_text(moved.format(change))
         ranks = torchrun(place, 3, *SHORT, "--runs", "refused", program=("start.py",))
