@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,14 +34,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 class Claim(Strict):
-    """One statement of a paper, as a comparison of two figures of this experiment."""
+    """One statement of a paper: a comparison of two figures of this experiment, or of one with each of several."""
 
     id: str
     text: str
     source: str = ""
     paper: str = ""
     left: str
-    right: str | float
+    right: str | float | Annotated[list[str], Field(min_length=1)]
     relation: Literal["greater", "less", "equal"]
     margin: float = Field(0.0, ge=0)
     at: Literal["rounds", "gradients"] = "rounds"

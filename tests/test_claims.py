@@ -12,7 +12,7 @@ from selffl_cli.metrics.intervals import Interval
 
 
 def one(differences: list[float], relation: str, margin: float = 0.0) -> Judgement:
-    return judge([Comparison(np.array(differences), relation, margin)])[0]  # type: ignore[arg-type]
+    return judge([[Comparison(np.array(differences), relation, margin)]])[0]  # type: ignore[arg-type]
 
 
 UP = [0.010, 0.012, 0.011, 0.009, 0.013]  # mean 0.011, half-width 0.00196
@@ -69,7 +69,7 @@ def test_holm_takes_a_verdict_away() -> None:
     some = [0.018, 0.038, 0.013, 0.028, 0.006]  # p = 0.022: reproduced alone, not among five
     assert one(some, "greater").verdict == "reproduced"
     assert one(some, "greater").p == pytest.approx(0.022, abs=1e-3)
-    family = [Comparison(np.array(some), "greater")] * 5
+    family = [[Comparison(np.array(some), "greater")]] * 5
     judged = judge(family)
     assert {entry.verdict for entry in judged} == {"undecided"}
     assert judged[0].interval is not None and judged[0].interval.level == pytest.approx(0.99)
@@ -77,7 +77,7 @@ def test_holm_takes_a_verdict_away() -> None:
 
 def test_claims_without_seeds_count_in_the_family() -> None:
     empty = Comparison(np.empty(0), "greater")
-    judged = judge([Comparison(np.array(UP), "greater"), empty, empty, empty])
+    judged = judge([[Comparison(np.array(UP), "greater")], [empty], [empty], [empty]])
     assert judged[0].interval is not None and judged[0].interval.level == pytest.approx(1 - 0.05 / 4)
 
 
@@ -95,3 +95,31 @@ def test_reproduced_and_contradicted_are_opposite(
     elif margin == 0:
         other = read(interval, "less" if relation == "greater" else "greater")
         assert {verdict, other} in ({"reproduced", "contradicted"}, {"undecided"})
+
+
+def against(*rivals: list[float]) -> Judgement:
+    return judge([[Comparison(np.array(rival), "less") for rival in rivals]])[0]
+
+
+def test_lowest_of_all_holds_against_each_or_not_at_all() -> None:
+    """By hand: against the weakest at the whole level; one against it decides alone, at its share."""
+    down, some = [-d for d in UP], [-0.018, -0.038, -0.013, -0.028, -0.006]  # p = 2e-4 and 0.022
+    both = against(down, some)
+    assert (both.verdict, both.decided_by) == ("reproduced", 1)
+    assert both.p == pytest.approx(0.022, abs=1e-3) and both.interval is not None
+    assert both.interval.level == pytest.approx(0.95)
+    mixed = against(down, UP, down)
+    assert (mixed.verdict, mixed.decided_by) == ("contradicted", 1)
+    assert mixed.interval is not None and mixed.interval.level == pytest.approx(1 - 0.05 / 3)
+    assert mixed.p == pytest.approx(3 * one(UP, "less").p)
+    barely = against(down, [-d for d in some], down)  # alone p = 0.022 contradicts; a third of 0.05 does not
+    assert one([-d for d in some], "less").verdict == "contradicted" and barely.verdict == "undecided"
+    assert against(down, down[:3]).verdict == against(down, []).verdict == "undecided"
+    assert against(UP, []).decided_by == 1, "a method that was not trained leaves the claim open"
+
+
+@given(st.lists(st.lists(st.floats(-1, 1), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_lowest_of_all_follows_from_its_pairs(rivals: list[list[float]]) -> None:
+    alone, together = [one(rival, "less").verdict for rival in rivals], against(*rivals).verdict
+    assert (together == "reproduced") == all(verdict == "reproduced" for verdict in alone)
+    assert together != "contradicted" or "contradicted" in alone

@@ -130,7 +130,8 @@ def test_what_the_page_shows(runs: Path, tmp_path: Path) -> None:
     assert frame.loc[(frame["method"] == "actperfl") & (frame["model"] == "personal"), "paper"].tolist() == list(
         PAPER["personal"]["actperfl"]
     )
-    assert r"\toprule" in (made.folder / "wakeword.tex").read_text()
+    tex = (made.folder / "wakeword.tex").read_text()
+    assert tex.count(r"\toprule") == tex.count("through simulated devices") == tex.count(r"\caption")
     assert frame["fr_at_one_false_accept_an_hour"].isna().all()  # two minutes of others
     assert made.entries[0].left < made.entries[0].right == 1.0
     assert made.entries[1].left == pytest.approx(1.0)

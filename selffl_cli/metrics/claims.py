@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,22 +30,30 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the interval it was read from, at its Holm-adjusted level; None without any seed."""
+    """A verdict with the interval it was read from, at its Holm-adjusted level; None without any seed.
+
+    decided_by: which of the claim's comparisons that is.
+    """
 
     verdict: Verdict
     interval: Interval | None
     p: float
     note: str = ""
+    decided_by: int = 0
 
 
-def judge(comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[Judgement]:
-    """Judge the claims of one experiment together: t intervals of the differences, Holm over all of them.
+def judge(claims: Sequence[Sequence[Comparison]], alpha: float = 0.05) -> list[Judgement]:
+    """Judge the claims of one experiment together: t intervals of the differences, Holm over all claims.
 
-    A claim whose seeds are too few counts in the family too, so that the others' levels do not depend on it.
+    A claim is one comparison, or several that must all hold. A claim whose seeds are too few counts in the family too,
+    so that the others' levels do not depend on it.
     """
-    p_values = [_p(comparison) for comparison in comparisons]
-    alphas = holm_alphas(p_values, alpha)
-    return [_judge_one(c, p, a) for c, p, a in zip(comparisons, p_values, alphas, strict=True)]
+    decisive = [_decisive(comparisons) for comparisons in claims]
+    alphas = holm_alphas([p for _, p, _ in decisive], alpha)
+    return [
+        replace(_judge_one(comparisons[index], p, alpha / share), decided_by=index)
+        for comparisons, (index, p, share), alpha in zip(claims, decisive, alphas, strict=True)
+    ]
 
 
 def read(interval: Interval, relation: Relation, margin: float = 0.0) -> Verdict:
@@ -62,6 +70,31 @@ def read(interval: Interval, relation: Relation, margin: float = 0.0) -> Verdict
     if low > margin:
         return "reproduced"
     return "contradicted" if high < margin else "undecided"
+
+
+def _decisive(comparisons: Sequence[Comparison]) -> tuple[int, float, int]:
+    """Which comparison decides a claim, the claim's p-value, and in how many parts its level is divided there.
+
+    Where all lean to the claim's side it holds as far as the weakest does, at the undivided level (an
+    intersection-union test, Berger 1982). Else the strongest of those against it, each at its share of the level
+    (Bonferroni).
+    """
+    p_values = [_p(comparison) for comparison in comparisons]
+    few = [comparison.differences.size < MIN_SEEDS for comparison in comparisons]
+    against = [i for i, comparison in enumerate(comparisons) if not _leans(comparison)]
+    if not against or any(comparison.differences.size == 0 for comparison in comparisons):
+        weakest = max(range(len(comparisons)), key=lambda i: (few[i], p_values[i]))
+        return weakest, p_values[weakest], 1
+    strongest = min(against, key=lambda i: (few[i], p_values[i]))
+    return strongest, min(1.0, len(comparisons) * p_values[strongest]), len(comparisons)
+
+
+def _leans(comparison: Comparison) -> bool:
+    """Whether the mean difference lies on the claim's side."""
+    mean, margin = comparison.differences.mean() if comparison.differences.size else 0.0, comparison.margin
+    if comparison.relation == "equal":
+        return abs(mean) <= margin
+    return bool(mean > margin if comparison.relation == "greater" else mean < -margin)
 
 
 def _p(comparison: Comparison) -> float:

@@ -17,7 +17,10 @@ from .tables import Summaries
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim with both sides' means over the common seeds and the verdict; figures in their own unit."""
+    """A claim with both sides' means over the common seeds and the verdict; figures in their own unit.
+
+    rival: of a claim against several methods, the one that decided it.
+    """
 
     claim: Claim
     what: str
@@ -25,6 +28,7 @@ class Entry:
     right: float
     judgement: Judgement
     seeds: list[int]
+    rival: str = ""
 
     def effect(self, results: Results) -> str:
         """ "+1.3 [+0.4, +2.2]", or the difference alone when the interval is withheld."""
@@ -38,7 +42,8 @@ class Entry:
         return f"{mean} [{low}, {high}]"
 
     def sides(self, results: Results) -> str:
-        return f"{results.show(self.left, self.what)} vs {results.show(self.right, self.what)}"
+        rival = f" ({self.rival})" if self.rival else ""
+        return f"{results.show(self.left, self.what)} vs {results.show(self.right, self.what)}{rival}"
 
     @property
     def level(self) -> str:
@@ -51,15 +56,16 @@ def ledger(results: Results, both: Summaries) -> list[Entry]:
     """Judge every claim of the experiment; UsageError for one that names what no run of it has."""
     claims = results.experiment.claims
     compared = [_compare(claim, results, both) for claim in claims]
-    verdicts = judge([comparison for _, _, comparison in compared])
+    verdicts = judge([[pair.comparison for pair in pairs] for pairs in compared])
     entries = []
-    for claim, (what, pairs, _), judgement in zip(claims, compared, verdicts, strict=True):
+    for claim, pairs, judgement in zip(claims, compared, verdicts, strict=True):
         judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
         judgement = _name_withheld(claim, results, judgement)
         judgement = _name_missing(claim, results, _setting(claim, results), judgement)
-        entries.append(
-            Entry(claim, what, pairs["left"].mean(), pairs["right"].mean(), judgement, list(pairs.index))
-        )
+        pair = pairs[judgement.decided_by]
+        left, right = (pair.values[side].mean() for side in ("left", "right"))
+        rival = pair.right.label if len(pairs) > 1 else ""
+        entries.append(Entry(claim, pair.what, left, right, judgement, list(pair.values.index), rival))
     return entries
 
 
@@ -80,19 +86,33 @@ def check(entries: list[Entry]) -> None:
         raise SelfflError(f"{len(wrong)} of {required} required claims not reproduced: {names}")
 
 
-def _compare(claim: Claim, results: Results, both: Summaries) -> tuple[str, pd.DataFrame, Comparison]:
-    both_sides = [_named(claim, side, results) for side in sides(claim)]
-    what = next(side.what for side in both_sides if side.label)
-    setting = _setting(claim, results)
-    left, right = (_values(claim, side, setting, results, both[claim.at]) for side in both_sides)
-    if left is None or right is None:  # a number stands for itself in every seed of the other side
-        known = right if left is None else left
-        assert known is not None
-        left = pd.Series(both_sides[0].number, index=known.index) if left is None else left
-        right = pd.Series(both_sides[1].number, index=known.index) if right is None else right
-    pairs = pd.DataFrame({"left": left, "right": right}).dropna().sort_index()
-    difference = (pairs["left"] - pairs["right"]).to_numpy(dtype=float)
-    return what, pairs, Comparison(difference, claim.relation, claim.margin)
+@dataclass(frozen=True)
+class Pair:
+    """One comparison of a claim, with both sides' figures (columns left, right) by seed."""
+
+    what: str
+    right: Side
+    values: pd.DataFrame
+    comparison: Comparison
+
+
+def _compare(claim: Claim, results: Results, both: Summaries) -> list[Pair]:
+    left, rights = sides(claim)
+    left = _named(claim, left, results)
+    return [_pair(claim, left, _named(claim, right, results), results, both) for right in rights]
+
+
+def _pair(claim: Claim, left: Side, right: Side, results: Results, both: Summaries) -> Pair:
+    setting, summary = _setting(claim, results), both[claim.at]
+    columns = {"left": _values(claim, left, setting, results, summary)}
+    columns["right"] = _values(claim, right, setting, results, summary)
+    known = next(values for values in columns.values() if values is not None)
+    for name, side in (("left", left), ("right", right)):
+        if columns[name] is None:  # a number stands for itself in every seed of the other side
+            columns[name] = pd.Series(side.number, index=known.index)
+    values = pd.DataFrame(columns).dropna().sort_index()
+    difference = (values["left"] - values["right"]).to_numpy(dtype=float)
+    return Pair(left.what or right.what, right, values, Comparison(difference, claim.relation, claim.margin))
 
 
 def _named(claim: Claim, side: Side, results: Results) -> Side:
@@ -156,34 +176,39 @@ def _may_be_withheld(what: str, results: Results) -> bool:
 
 def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judgement:
     """Say of a claim without a seed that its device is not there, or that its ratio is withheld."""
-    found, names = results.detection, [str(operand).rpartition(".")[2] for operand in (claim.left, claim.right)]
+    found, names = results.detection, [side.what.rpartition(".")[2] for side in _all_sides(claim)]
     if found is None or judgement.interval is not None or not any(name.startswith("relative_fa") for name in names):
         return judgement
     devices = {name.removeprefix("relative_fa_") for name in names if name.startswith("relative_fa_")}
     strange = sorted(devices - set(found.devices))
     note = f"no device {' or '.join(strange)} in these data" if strange else "the ratio is withheld in every seed"
-    return Judgement(judgement.verdict, None, judgement.p, note)
+    return replace(judgement, interval=None, note=note)
 
 
 def _name_missing(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
     """Say of a claim which of its methods was not trained: the others' tables are worth having all the same."""
     there = {run.label for run in results.runs if run.setting == setting}
-    missing = [side.label for side in sides(claim) if side.label and side.label not in there]
+    missing = [side.label for side in _all_sides(claim) if side.label and side.label not in there]
     if not missing:
         return judgement
     note = f"no finished run of {' or '.join(dict.fromkeys(missing))}"
-    return Judgement(judgement.verdict, None, judgement.p, note)
+    return replace(judgement, interval=None, note=note)
 
 
 def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
-    labels = {str(operand).rpartition(":")[0] for operand in (claim.left, claim.right)}
+    labels = {side.label for side in _all_sides(claim)}
     gone = sorted(
         {r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting}
     )
     if not gone:
         return judgement
     note = "; ".join(filter(None, [judgement.note, f"seeds of {', '.join(gone)} diverged"]))
-    return Judgement(judgement.verdict, judgement.interval, judgement.p, note)
+    return replace(judgement, note=note)
+
+
+def _all_sides(claim: Claim) -> list[Side]:
+    left, rights = sides(claim)
+    return [left, *rights]
 
 
 def claims_frame(entries: list[Entry]) -> pd.DataFrame:
@@ -201,7 +226,8 @@ def claims_frame(entries: list[Entry]) -> pd.DataFrame:
                 "paper": claim.paper,
                 "left": claim.left,
                 "relation": claim.relation,
-                "right": claim.right,
+                "right": "; ".join(claim.right) if isinstance(claim.right, list) else claim.right,
+                "rival": entry.rival,
                 "margin": claim.margin,
                 "equal": claim.at,
                 "required": claim.required,

@@ -102,6 +102,11 @@ def claims_footnote(entries: list[Entry]) -> str:
         "the claim's side; *contradicted*: wholly on the other; else, or with fewer than 5 seeds, "
         "*undecided*. *Equal* means within the margin stated beforehand."
     )
+    if any(entry.rival for entry in entries):
+        text += (
+            " A claim against several methods is reproduced against all of them or not at all, and contradicted by "
+            "any, at its share of the level; shown is the one, in brackets, that decides."
+        )
     if any(entry.judgement.interval is None or entry.judgement.interval.withheld for entry in entries):
         text += " With fewer than 2 seeds no interval can be computed, so it is withheld."
     return text

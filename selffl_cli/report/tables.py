@@ -170,8 +170,8 @@ def markdown(table: Table) -> str:
     return "\n".join([row(table.heads), rule, *map(row, texts)])
 
 
-def latex(table: Table) -> str:
-    """A booktabs table."""
+def latex(table: Table, note: str = "") -> str:
+    """A booktabs table; `note` is part of its caption, so that it goes where the table goes."""
 
     def one(item: Cell) -> str:
         text = tex(item.value) + (rf" $\pm$ {tex(item.half)}" if item.half else "")
@@ -183,7 +183,7 @@ def latex(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{tex(table.title)}}}",
+        rf"  \caption{{{tex(table.title + (f'. {note}' if note else ''))}}}",
         rf"  \begin{{tabular}}{{{align}}}",
         r"    \toprule",
         "    " + " & ".join(tex(head) for head in table.heads) + r" \\",

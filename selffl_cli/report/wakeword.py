@@ -150,7 +150,8 @@ def wake_word_section(results: Results, folder: Path) -> str:
         return ""
     made = [*relative_tables(found), baseline_table(found), error_table(found), *hourly_table(found)]
     frame(found).to_csv(folder / "wakeword.csv", index=False, lineterminator="\n")
-    (folder / "wakeword.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
+    captioned = [latex(table, sentence(found)) for table in made]
+    (folder / "wakeword.tex").write_text("\n\n".join(captioned) + "\n", encoding="utf-8")
     pictures = [name for model in MODELS if (name := draw(found, folder, model))]
     text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *pfedme(results)]
     for table in made:
