@@ -64,18 +64,21 @@ def test_ranks_that_share_no_memory_give_the_same_bits_also_after_one_was_killed
     output, errors = two.communicate(timeout=600)
     assert two.returncode == 0 and "error" not in errors and output.count("round 3/3") == len(ALL)
 
-    two = torchrun(place, 2, *SHORT, *more, "--runs", "ranks")
-    assert two.stdout is not None
-    for line in two.stdout:
-        if "round 5/40" in line:
+    for kill_at in (5, 10, 15):  # in one of 150 kills gloo never notices, and torchrun ends rank 0 without a word
+        two = torchrun(place, 2, *SHORT, *more, "--runs", "ranks")
+        assert two.stdout is not None
+        for line in two.stdout:
+            if f"round {kill_at}/40" in line:
+                break
+        os.kill(rank_of(two, 1), signal.SIGKILL)
+        begun = time.monotonic()
+        _, errors = two.communicate(timeout=600)
+        assert two.returncode == 1 and time.monotonic() - begun < 60
+        assert "selffl_cli/" not in errors, "no traceback of ours"
+        said = [line for line in errors.splitlines() if line.startswith("error:")]
+        if said:
             break
-    os.kill(rank_of(two, 1), signal.SIGKILL)
-    begun = time.monotonic()
-    _, errors = two.communicate(timeout=600)
-    assert two.returncode == 1 and time.monotonic() - begun < 60
-    said = [line for line in errors.splitlines() if line.startswith("error:")]
     assert len(said) == 1 and "a rank died" in said[0] and "resumes the run" in said[0]
-    assert "selffl_cli/" not in errors, "no traceback of ours"
     unfinished = [
         path.parent for path in (place / "ranks/tiny").glob("*/run.toml") if not (path.parent / RESULT).exists()
     ]
