@@ -105,6 +105,19 @@ def test_experiments_by_name_and_by_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", experiment_names())
+def test_pfedme_takes_no_more_gradients_than_ditto_where_steps_are_given(name: str) -> None:
+    """Two to a local step, whatever its loops are; the trials too."""
+    experiment = load_experiment(name)
+    steps = experiment.train.local_steps
+    tables = [experiment.methods.get("pfedme", {})]
+    if experiment.tuning:
+        tables += [{**tables[0], **trial} for trial in experiment.tuning.trials().get("pfedme", [])]
+    for table in tables:
+        if steps and "local_rounds" in table:
+            assert table["local_rounds"] * table.get("inner_steps", 5) == 2 * steps
+
+
+@pytest.mark.parametrize("name", experiment_names())
 def test_every_shipped_experiment_can_be_planned(name: str) -> None:
     """Each method of each setting resolves, and each claim speaks of a method of the experiment."""
     experiment = load_experiment(name)
@@ -114,7 +127,8 @@ def test_every_shipped_experiment_can_be_planned(name: str) -> None:
         for label, table in at.methods.items():
             resolve_method(at, label, table)
     for claim in experiment.claims:
-        sides = [side for side in (claim.left, claim.right) if isinstance(side, str)]
+        right = claim.right if isinstance(claim.right, list) else [claim.right]
+        sides = [side for side in (claim.left, *right) if isinstance(side, str)]
         assert {side.partition(":")[0] for side in sides} <= set(experiment.methods), claim.id
         assert set(claim.where) <= set(experiment.sweep), claim.id
 
