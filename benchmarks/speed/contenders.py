@@ -29,7 +29,7 @@ class Contender:
         """Its interpreter; None where it is not installed."""
         if self.name in (OURS, "loop"):
             return Path(sys.executable)
-        found = venvs / self.name / "bin" / "python" if venvs else None
+        found = venvs.absolute() / self.name / "bin" / "python" if venvs else None
         return found if found and found.exists() else None
 
 
