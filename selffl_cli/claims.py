@@ -27,15 +27,15 @@ class Side:
     number: float = 0.0
 
 
-def sides(claim: Claim) -> tuple[Side, list[Side]]:
-    """Left, and all on the right; UsageError when one is neither a figure nor a number, or two compared are numbers."""
+def sides(claim: Claim) -> list[Side]:
+    """Left, then all on the right; UsageError when one is neither a figure nor a number, or both are numbers."""
     several = claim.right if isinstance(claim.right, list) else [claim.right]
     left, *rights = (_side(claim, operand) for operand in (claim.left, *several))
     if not left.label and not all(right.label for right in rights):
         raise UsageError(
             f"claim '{claim.id}' compares two numbers; name a method on one side (LABEL:part.model.metric)"
         )
-    return left, rights
+    return [left, *rights]
 
 
 def _side(claim: Claim, operand: Any) -> Side:
@@ -68,9 +68,9 @@ def check(experiment: Experiment, labels: Collection[str] = (), given: Collectio
     """
     swept = any(key.partition(".")[0] == "sweep" for key in given)
     for claim in experiment.claims:
-        left, rights = sides(claim)
+        every = sides(claim)
         at = experiment if swept else apply_setting(experiment, _setting(claim, experiment))
-        for side in (left, *rights):
+        for side in every:
             if side.label:
                 check_label(claim, side.label, experiment, labels)
             if side.label in experiment.methods:

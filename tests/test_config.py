@@ -105,7 +105,7 @@ def test_experiments_by_name_and_by_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", experiment_names())
-def test_pfedme_takes_no_more_gradients_than_ditto_where_steps_are_given(name: str) -> None:
+def test_pfedme_takes_as_many_gradients_as_ditto_where_steps_are_given(name: str) -> None:
     """Two to a local step, whatever its loops are; the trials too."""
     experiment = load_experiment(name)
     steps = experiment.train.local_steps

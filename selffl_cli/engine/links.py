@@ -74,15 +74,15 @@ class Links:
     def broadcast(self, values: Tensor, source: int) -> None:
         """The values of rank `source`, in place, on every rank; on the CPU, contiguous."""
         for piece in values.view(-1).split(SLOT // values.element_size()):
-            shown = self._show(piece if self.rank == source else piece[:0], piece)
+            shown = self._show(piece, self.rank == source)
             if self.rank != source:
                 piece.copy_(shown[source])
 
-    def _show(self, own: Tensor, like: Tensor | None = None) -> Tensor:
-        """Every rank's piece [world, n] of this turn, after all have shown theirs."""
-        like = own if like is None else like
-        slots = self.memory[self.turn].view(like.dtype)[:, : len(like)]
-        slots[self.rank, : len(own)] = own
+    def _show(self, piece: Tensor, shows: bool = True) -> Tensor:
+        """Every rank's piece [world, n] of this turn, after all that do show theirs have."""
+        slots = self.memory[self.turn].view(piece.dtype)[:, : len(piece)]
+        if shows:
+            slots[self.rank] = piece
         self.turn = 1 - self.turn
         self.meet()
         return slots

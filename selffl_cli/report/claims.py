@@ -97,20 +97,17 @@ class Pair:
 
 
 def _compare(claim: Claim, results: Results, both: Summaries) -> list[Pair]:
-    left, rights = sides(claim)
-    left = _named(claim, left, results)
-    return [_pair(claim, left, _named(claim, right, results), results, both) for right in rights]
+    left, *rights = (_named(claim, side, results) for side in sides(claim))
+    return [_pair(claim, left, right, results, both) for right in rights]
 
 
 def _pair(claim: Claim, left: Side, right: Side, results: Results, both: Summaries) -> Pair:
     setting, summary = _setting(claim, results), both[claim.at]
-    columns = {"left": _values(claim, left, setting, results, summary)}
-    columns["right"] = _values(claim, right, setting, results, summary)
-    known = next(values for values in columns.values() if values is not None)
-    for name, side in (("left", left), ("right", right)):
-        if columns[name] is None:  # a number stands for itself in every seed of the other side
-            columns[name] = pd.Series(side.number, index=known.index)
-    values = pd.DataFrame(columns).dropna().sort_index()
+    columns = {
+        name: side.number if (found := _values(claim, side, setting, results, summary)) is None else found
+        for name, side in (("left", left), ("right", right))
+    }
+    values = pd.DataFrame(columns).dropna().sort_index()  # a number stands for itself in every seed of the other side
     difference = (values["left"] - values["right"]).to_numpy(dtype=float)
     return Pair(left.what or right.what, right, values, Comparison(difference, claim.relation, claim.margin))
 
@@ -176,7 +173,7 @@ def _may_be_withheld(what: str, results: Results) -> bool:
 
 def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judgement:
     """Say of a claim without a seed that its device is not there, or that its ratio is withheld."""
-    found, names = results.detection, [side.what.rpartition(".")[2] for side in _all_sides(claim)]
+    found, names = results.detection, [side.what.rpartition(".")[2] for side in sides(claim)]
     if found is None or judgement.interval is not None or not any(name.startswith("relative_fa") for name in names):
         return judgement
     devices = {name.removeprefix("relative_fa_") for name in names if name.startswith("relative_fa_")}
@@ -188,7 +185,7 @@ def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judg
 def _name_missing(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
     """Say of a claim which of its methods was not trained: the others' tables are worth having all the same."""
     there = {run.label for run in results.runs if run.setting == setting}
-    missing = [side.label for side in _all_sides(claim) if side.label and side.label not in there]
+    missing = [side.label for side in sides(claim) if side.label and side.label not in there]
     if not missing:
         return judgement
     note = f"no finished run of {' or '.join(dict.fromkeys(missing))}"
@@ -196,7 +193,7 @@ def _name_missing(claim: Claim, results: Results, setting: str, judgement: Judge
 
 
 def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
-    labels = {side.label for side in _all_sides(claim)}
+    labels = {side.label for side in sides(claim)}
     gone = sorted(
         {r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting}
     )
@@ -204,11 +201,6 @@ def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judg
         return judgement
     note = "; ".join(filter(None, [judgement.note, f"seeds of {', '.join(gone)} diverged"]))
     return replace(judgement, note=note)
-
-
-def _all_sides(claim: Claim) -> list[Side]:
-    left, rights = sides(claim)
-    return [left, *rights]
 
 
 def claims_frame(entries: list[Entry]) -> pd.DataFrame:
