@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from selffl_cli.engine.collective import BLOCKS, Collective
-from selffl_cli.engine.ranks import run_ranks
+from selffl_cli.engine.parallel.collective import BLOCKS, Collective
+from selffl_cli.engine.parallel.workers import run_ranks
 
 SIZES = {"100 figures": 100, "W1's CNN by block": BLOCKS * 80_202, "CNN-11 by block": BLOCKS * 1_000_000}
 REPEATS = 5

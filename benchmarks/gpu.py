@@ -34,28 +34,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selffl_cli.config import load_experiment
-from selffl_cli.engine.collective import Collective
+from selffl_cli.config.experiment import load_experiment
 from selffl_cli.engine.evaluation import sample_scores
 from selffl_cli.engine.flat import DevicePart, FlatModel
-from selffl_cli.engine.gpu import set_precision
-from selffl_cli.engine.lanes import Runner
-from selffl_cli.engine.measure import CASES, Bench
+from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.engine.sequential import SequentialCohort
-from selffl_cli.engine.stacked import Stacked, StackedCohort, stacked_engine
-from selffl_cli.engine.stacked_layers import StackedConv2d
-from selffl_cli.engine.stacked_lstm import StackedLSTMLayers, fused_cell, plain_cell
+from selffl_cli.engine.stacked.chunk import Runner
+from selffl_cli.engine.stacked.cuda import set_precision
+from selffl_cli.engine.stacked.engine import Stacked, StackedCohort, stacked_engine
+from selffl_cli.engine.stacked.joint_seeds import Place, Together
+from selffl_cli.engine.stacked.layers import StackedConv2d
+from selffl_cli.engine.stacked.lstm import StackedLSTMLayers, fused_cell, plain_cell
 from selffl_cli.engine.store import ClientStore
-from selffl_cli.engine.together import Place, Together
+from selffl_cli.machine.devices import default_device
 from selffl_cli.methods import METHODS, build, resolve
 from selffl_cli.models.cnn import CNN
 from selffl_cli.models.cnn11 import CNN11
 from selffl_cli.models.cnn_cifar import CifarCNN
 from selffl_cli.models.lstm import StackedLSTM
 from selffl_cli.models.task import TASKS
-from selffl_cli.plan import PlannedRun, Request, default_device, plan
+from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.shards import Part, ShardData, write_shards
-from selffl_cli.training import Controls, Training
+from selffl_cli.training.engine_timing import CASES, Bench
+from selffl_cli.training.loop import Controls, Training
 
 GOALS = {"W1": 10, "W2": 20}  # times the sequential engine on the same GPU
 Rows = list[list[str]]

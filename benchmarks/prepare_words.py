@@ -18,7 +18,7 @@ import time
 from hashlib import sha1
 from pathlib import Path
 
-from data_prep.audio import is_recording, read_bytes, walk
+from data_prep.speech.audio import is_recording, read_bytes, walk
 
 CLIPS, WORDS, SPEAKERS = 105_829, 35, 2_618
 POOL = 2_000  # different recordings that are kept at hand

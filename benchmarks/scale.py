@@ -59,10 +59,11 @@ def one(clients: int, method: str, data: Path, place: str, began: float) -> dict
     """One run, measured from inside; `place` is where client rows lie, `began` when the process was started."""
     from data_prep.prepare import find_or_prepare
     from selffl_cli import methods, models
-    from selffl_cli.config import ENGINE_VERSION, RunConfig, TrainConfig
+    from selffl_cli.config.experiment import TrainConfig
+    from selffl_cli.config.run import ENGINE_VERSION, RunConfig
     from selffl_cli.runs.checkpoint import Checkpoints
     from selffl_cli.shards import Shards
-    from selffl_cli.training import Controls, Training
+    from selffl_cli.training.loop import Controls, Training
 
     shards = Shards.open(find_or_prepare("synthetic", options(clients), data))
     opened = time.time() - began
@@ -157,7 +158,7 @@ def run(data: Path, out: Path, repeats: int) -> None:
                     writer = csv.DictWriter(file, list(row))
                     writer.writeheader()
                     writer.writerows(rows)
-    from selffl_cli.runs.environment import describe
+    from selffl_cli.machine.environment import describe
 
     content = {**describe("cpu", 1), "command": "python benchmarks/scale.py run", "load": os.getloadavg()}
     (out / "environment.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from selffl_cli.config.validation import validate
 from selffl_cli.errors import SelfflError, UsageError
-from selffl_cli.locks import alone, sweep
+from selffl_cli.files.locks import alone, sweep
 from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
-from selffl_cli.validation import validate
 
-from .deal import deal
-from .pool import Assignment, Pool, PrepareOptions
-from .sources import Stage, dataset, digest_source, local_source, silent
+from .dealing.deal import deal
+from .dealing.pool import Assignment, Pool, PrepareOptions
+from .reading.sources import Stage, dataset, digest_source, local_source, silent
 
 ROWS = 4096  # samples looked at together
 

@@ -24,9 +24,9 @@ def main() -> None:
     arguments.add_argument("--seconds", type=int, default=120)
     asked = arguments.parse_args()
     with atheris.instrument_imports(include=["selffl_cli", "data_prep", "tomllib", "csv", "zipfile", "tarfile"]):
-        from fuzz.mutate import FAILURES, judge
-        from fuzz.mutator import mutate
-        from fuzz.parsers import PARSERS
+        from .mutate import FAILURES, judge
+        from .mutator import mutate
+        from .parsers import PARSERS
     parser = PARSERS[asked.parser]
     place = Path(tempfile.mkdtemp(prefix="selffl-fuzz-"))
     good, folder = place / "good", place / "in"

@@ -36,7 +36,7 @@ import sitecustomize as hook  # noqa: E402
 from problems import class_shards, gaussian_shards  # noqa: E402
 
 from selffl_cli.methods import METHODS  # noqa: E402
-from selffl_cli.runs import CLIENTS, FILES, METRICS, MODELS, RECORD, RESULT, RunFolder  # noqa: E402
+from selffl_cli.runs.folder import CLIENTS, FILES, METRICS, MODELS, RECORD, RESULT, RunFolder  # noqa: E402
 from selffl_cli.shards import Shards  # noqa: E402
 
 PATIENCE = 900  # seconds that any one command may take, on however busy a machine

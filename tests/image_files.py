@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import cifar10, mnist
-from data_prep.pool import Pool
+from data_prep.dealing.pool import Pool
+from data_prep.sets import cifar10, mnist
 from selffl_cli.errors import SelfflError
 
 RNG = np.random.default_rng(7)

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from selffl_cli import methods, models
-from selffl_cli.config import ENGINE_VERSION, RunConfig, TrainConfig
+from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.config.run import ENGINE_VERSION, RunConfig
 from selffl_cli.engine.cohort import State, Truth
-from selffl_cli.engine.collective import Collective
 from selffl_cli.engine.flat import DevicePart, FlatModel
+from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.engine.sequential import SequentialCohort
 from selffl_cli.engine.store import ClientStore
 from selffl_cli.methods.base import Method
 from selffl_cli.models.task import TASKS
 from selffl_cli.shards import Part, ShardData, Shards, write_shards
-from selffl_cli.training import Controls, Training
+from selffl_cli.training.loop import Controls, Training
 
 CPU = torch.device("cpu")
 # clients 0 to 5 in four rounds; client 4 never takes part, client 3 once, late

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from selffl_cli.config import Experiment
+from selffl_cli.config.experiment import Experiment
+from selffl_cli.files.toml import toml_text
 from selffl_cli.report.build import Report, build
-from selffl_cli.toml_writer import toml_text
 
 EVALS = ("test", "train")
 

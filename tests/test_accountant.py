@@ -14,7 +14,7 @@ import pytest
 from scipy import integrate
 from scipy.special import gammaln, logsumexp
 
-from selffl_cli.config import TrainConfig
+from selffl_cli.config.experiment import TrainConfig
 from selffl_cli.privacy.budget import Budget
 
 DELTA = 1e-5

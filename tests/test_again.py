@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save
 from tiny import TOML, arguments, make_place, only_run
 
 from selffl_cli.cli.main import main
-from selffl_cli.runs import FILES, MODELS, RECORD, RESULT, RunFolder
-from selffl_cli.seal import seal, unseal
+from selffl_cli.files.checksums import seal, unseal
+from selffl_cli.runs.folder import FILES, MODELS, RECORD, RESULT, RunFolder
 from selffl_cli.shards import sha256
 
 SHORT = ["--rounds", "4"]

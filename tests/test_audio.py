@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 soundfile = pytest.importorskip("soundfile", reason="needs the extra 'audio': pip install 'selffl[audio]'")
 
-from data_prep import audio, corpus, features, render, wakeword  # noqa: E402
-from data_prep.commands_hub import write_zip  # noqa: E402
-from data_prep.pool import TEST, TRAIN, VALIDATION  # noqa: E402
+from data_prep.dealing.pool import TEST, TRAIN, VALIDATION  # noqa: E402
 from data_prep.prepare import prepare, read_options  # noqa: E402
+from data_prep.reading.commands_hub import write_zip  # noqa: E402
+from data_prep.speech import audio, corpus, features, render, wakeword  # noqa: E402
 from selffl_cli.errors import SelfflError, UsageError  # noqa: E402
 from selffl_cli.shards import Shards  # noqa: E402
 

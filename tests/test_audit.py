@@ -10,14 +10,14 @@ import torch
 from problems import class_shards, training
 from scipy import stats
 
-from selffl_cli.audit import read_audits
-from selffl_cli.audit.canary_users import canary_users, gaussian_epsilon
-from selffl_cli.audit.membership import attack, membership
-from selffl_cli.audit.sensitivity import group_gradients, sensitivity, task_gradients
 from selffl_cli.cli.main import main
 from selffl_cli.errors import SelfflError
-from selffl_cli.scoring import Scored
-from selffl_cli.training import Controls
+from selffl_cli.finished.audits.canary_users import canary_users, gaussian_epsilon
+from selffl_cli.finished.audits.membership import attack, membership
+from selffl_cli.finished.audits.sensitivity import group_gradients, sensitivity, task_gradients
+from selffl_cli.finished.run import Scored
+from selffl_cli.runs.audits import read_audits
+from selffl_cli.training.loop import Controls
 
 
 def test_membership_by_hand() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from data_prep.prepare import prepare
-from selffl_cli.audit.canary_text import Attack
 from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.finished.audits.canary_text import Attack
 from selffl_cli.models.bilstm import BiLSTM
 from selffl_cli.models.task import Tagging
 from selffl_cli.shards import Shards

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("pyroomacoustics", reason="needs the extra 'audio': pip install 'selffl[audio]'")
 
-from data_prep import channels as ch
-from data_prep.audio import LENGTH, RATE
-from data_prep.pool import TEST, TRAIN, VALIDATION, generator
+from data_prep.dealing.pool import TEST, TRAIN, VALIDATION, generator
+from data_prep.speech import channels as ch
+from data_prep.speech.audio import LENGTH, RATE
 
 A, B, C, D, E = range(5)
 

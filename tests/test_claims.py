@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selffl_cli.metrics.claims import Comparison, Judgement, judge, read
 from selffl_cli.metrics.intervals import Interval
+from selffl_cli.metrics.verdicts import Comparison, Judgement, judge, read
 
 
 def one(differences: list[float], relation: str, margin: float = 0.0) -> Judgement:

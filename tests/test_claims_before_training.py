@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from selffl_cli.claims import check
 from selffl_cli.cli.main import app
-from selffl_cli.config import experiment_names, load_experiment
+from selffl_cli.config.experiment import experiment_names, load_experiment
 from selffl_cli.errors import UsageError
+from selffl_cli.planning.claims import check
 
 EXPERIMENT = """
 name = "claimed"

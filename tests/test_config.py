@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from tiny import make_place, only_run
 
 from selffl_cli import methods
-from selffl_cli.config import (
+from selffl_cli.config.experiment import (
     Experiment,
-    RunConfig,
     TrainConfig,
     apply_setting,
     experiment_names,
     load_experiment,
     parse_seeds,
 )
+from selffl_cli.config.run import RunConfig
+from selffl_cli.config.spec import format_spec, parse_spec, parse_value
+from selffl_cli.config.train import train_config
+from selffl_cli.config.validation import validate
 from selffl_cli.errors import UsageError, nearest
-from selffl_cli.plan import PlannedRun, Request, data_folder, plan, resolve_method
-from selffl_cli.spec import format_spec, parse_spec, parse_value
-from selffl_cli.train_config import train_config
-from selffl_cli.validation import validate
+from selffl_cli.planning.plan import PlannedRun, Request, data_folder, plan, resolve_method
 
 SMALL: dict[str, Any] = {
     "name": "x",

@@ -12,11 +12,11 @@ import pytest
 from tiny import arguments, comparable, make_place, only_run
 
 from selffl_cli.cli.main import main
-from selffl_cli.config import load_experiment
+from selffl_cli.config.experiment import load_experiment
 from selffl_cli.errors import SelfflError
+from selffl_cli.files.checksums import seal, unseal
 from selffl_cli.report.collect import collect
-from selffl_cli.runs import CHECKPOINT, ENVIRONMENT, FILES, METRICS, RECORD, RESULT, RunFolder
-from selffl_cli.seal import seal, unseal
+from selffl_cli.runs.folder import CHECKPOINT, ENVIRONMENT, FILES, METRICS, RECORD, RESULT, RunFolder
 from selffl_cli.shards import Shards
 
 FLIPS = 12  # of each file; `pytest tests/test_damage.py --flips 1000` for more
@@ -49,7 +49,7 @@ def flipped(path: Path, count: int) -> Iterator[str]:
 
 def every_reading(run: Path) -> tuple:
     """All that reports and evaluation take from a run folder."""
-    from selffl_cli.scoring import Scored
+    from selffl_cli.finished.run import Scored
 
     folder = RunFolder.open(run)
     assert folder.result is not None, "a run without a result is named as not finished"
@@ -113,8 +113,8 @@ SHORT = ["--rounds", "6"]
 @pytest.fixture(scope="module")
 def stopped(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folder of a run that was stopped after round 4 of 6, and of one that was not."""
-    from selffl_cli.launch import Stop
-    from selffl_cli.training import Training
+    from selffl_cli.launchers.one import Stop
+    from selffl_cli.training.loop import Training
 
     runs = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:

@@ -20,8 +20,8 @@ from tiny import arguments, comparable, make_place, only_run
 
 from data_prep.prepare import prepare
 from selffl_cli.cli.main import main
-from selffl_cli.locks import alone
-from selffl_cli.runs import RESULT
+from selffl_cli.files.locks import alone
+from selffl_cli.runs.folder import RESULT
 from selffl_cli.shards import Shards
 
 SHORT = ["--rounds", "4", "--workers", "1"]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.archive import Limits, members, open_member
-from data_prep.download import Patience, fetch
+from data_prep.reading.archive import Limits, members, open_member
+from data_prep.reading.download import Patience, fetch
 from selffl_cli.errors import SelfflError, UsageError
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from data_prep import download
-from data_prep.download import Patience, fetch
+from data_prep.reading import download
+from data_prep.reading.download import Patience, fetch
 from selffl_cli.cli.main import main
 from selffl_cli.errors import SelfflError
 
@@ -216,7 +216,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
 
     with serving(answer) as server:
         url = f"{server.url}/data.bin"
-        load = "from data_prep.download import fetch; from pathlib import Path"
+        load = "from data_prep.reading.download import fetch; from pathlib import Path"
         script = f"{load}; fetch({url!r}, None, Path({str(tmp_path)!r}))"
         child = subprocess.Popen(
             [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from problems import CPU, mlp
 from torch import Tensor, nn
 
-from selffl_cli.engine.batches import Batches, sample_clients
+from selffl_cli.draws import sample_clients
+from selffl_cli.engine.batches import Batches
 from selffl_cli.engine.cohort import Grad
-from selffl_cli.engine.collective import BLOCKS, Collective, Dealt, deal
 from selffl_cli.engine.evaluation import BATCH, evaluate_global, evaluate_rows, summary
 from selffl_cli.engine.flat import DevicePart, FlatModel
+from selffl_cli.engine.parallel.collective import BLOCKS, Collective, Dealt, deal
 from selffl_cli.engine.store import ClientStore
 from selffl_cli.errors import SelfflError
 from selffl_cli.models.mlp import MLP

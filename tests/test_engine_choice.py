@@ -10,13 +10,13 @@ import torch
 from problems import class_shards, training
 
 from selffl_cli.cli.main import main
-from selffl_cli.config import TrainConfig
-from selffl_cli.engine import choice
-from selffl_cli.engine.choice import choose, measured_ratio, resumed_engine
-from selffl_cli.engine.measure import CASES, measure
+from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.engine import auto as choice
+from selffl_cli.engine.auto import choose, measured_ratio, resumed_engine
 from selffl_cli.errors import UsageError
 from selffl_cli.models import MODELS
-from selffl_cli.training import Controls, Stopped
+from selffl_cli.training.engine_timing import CASES, measure
+from selffl_cli.training.loop import Controls, Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,8 @@ def test_every_model_is_measured() -> None:
 def test_doctor_measures_this_machine_and_auto_goes_by_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("selffl_cli.plan.default_device", lambda asked: "cpu")
-    monkeypatch.setattr("selffl_cli.engine.measure.measure", lambda device: measure(device, CASES[:3]))
+    monkeypatch.setattr("selffl_cli.planning.plan.default_device", lambda asked: "cpu")
+    monkeypatch.setattr("selffl_cli.training.engine_timing.measure", lambda device: measure(device, CASES[:3]))
     assert main(["doctor", "--measure"]) == 0
     shown = capsys.readouterr().out
     assert "softmax" in shown and "4,810" in shown and max(map(len, shown.splitlines())) <= 80

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from problems import class_shards
 from run_folders import curve, five_seeds, make, write_run
 
-from data_prep import divergence
-from data_prep.partition import Samples, partitioner
-from selffl_cli.config import ReportConfig
+from data_prep.dealing.partition import Samples, partitioner
+from data_prep.pictures import divergence
+from selffl_cli.config.experiment import ReportConfig
 from selffl_cli.errors import UsageError
-from selffl_cli.report.fairness import figures, light_and_heavy
-from selffl_cli.report.target import target_points
+from selffl_cli.report.figures.fairness import figures, light_and_heavy
+from selffl_cli.report.figures.target import target_points
 
 
 def scores(**columns: list) -> pd.DataFrame:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep import cifar10, images, mnist
+from data_prep.reading import images
+from data_prep.sets import cifar10, mnist
 from fuzz.mutate import bounded_memory
 from fuzz.parsers import PARSERS
 from selffl_cli.errors import SelfflError
-from selffl_cli.seal import seal
+from selffl_cli.files.checksums import seal
 
 
 def altered(name: str, folder: Path, **changes: str) -> Any:

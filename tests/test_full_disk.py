@@ -14,7 +14,7 @@ import pytest
 from tiny import arguments, comparable, make_place, only_run
 
 from selffl_cli.cli.main import main
-from selffl_cli.runs import RESULT
+from selffl_cli.runs.folder import RESULT
 from selffl_cli.shards import Shards
 
 SIZE = 4 * 2**20

@@ -18,7 +18,7 @@ import torch
 from problems import gaussian_shards, training
 
 from selffl_cli import methods
-from selffl_cli.config import ENGINE_VERSION
+from selffl_cli.config.run import ENGINE_VERSION
 from selffl_cli.models import MODELS
 from selffl_cli.shards import ShardData, Shards, write_shards
 
@@ -104,7 +104,7 @@ def test_trajectories_stand(method: str, tmp_path: Path) -> None:
         pytest.fail(
             f"the numbers of {method} have changed, {len(found)} of them:\n  " + "\n  ".join(found[:5])
             + "\nIf that is meant, raise the version of what changed, so that runs are not mixed up (of a"
-            "\nmethod: its `version`; of a model: in selffl_cli/models; ENGINE_VERSION in selffl_cli/config.py),"
+            "\nmethod: its `version`; of a model: in selffl_cli/models; ENGINE_VERSION in selffl_cli/config/experiment.py),"
             f"\nand write the trajectory again: {again}"
         )  # fmt: skip
     assert old["versions"] == new["versions"], f"a version was raised and the numbers are the same: {again}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from problems import gaussian_shards, mlp, training
 
-from selffl_cli.training import Training
+from selffl_cli.training.loop import Training
 
 ETA = 0.01  # small, so that rounding to whole steps costs little
 KNOWN = {"intra": "known", "inter": "known", "steps": "literal", "max_steps": 1000.0}

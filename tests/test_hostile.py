@@ -15,17 +15,17 @@ from problems import class_shards
 from safetensors.numpy import load_file, save_file
 from tiny import TOML
 
-from data_prep.corpus import take_stock
+from data_prep.speech.corpus import take_stock
 from fuzz.mutate import attack, bounded_memory
 from fuzz.parsers import PARSERS
 from selffl_cli.cli.main import main
-from selffl_cli.config import Experiment, load_experiment
+from selffl_cli.config.experiment import Experiment, load_experiment
+from selffl_cli.config.spec import parse_spec, parse_value
+from selffl_cli.config.validation import validate
 from selffl_cli.errors import LONGEST, SelfflError, UsageError, one_line
-from selffl_cli.runs.structure import Environment, Line, Record, Result, check
-from selffl_cli.seal import seal
+from selffl_cli.files.checksums import seal
+from selffl_cli.runs.schema import Environment, Line, Record, Result, check
 from selffl_cli.shards import PARTS, Shards, sha256
-from selffl_cli.spec import parse_spec, parse_value
-from selffl_cli.validation import validate
 
 INPUTS = 25  # changed copies a parser; `python -m fuzz.mutate` reads 2,000 of each
 
@@ -228,7 +228,7 @@ def test_toml_that_is_too_much(line: str, tmp_path: Path) -> None:
 
 
 def test_lines_of_ten_megabytes(tmp_path: Path) -> None:
-    from data_prep.tweets import read
+    from data_prep.texts.tweets import read
 
     good = '"4","1","d","q","ann","so good"\n'
     (tmp_path / "tweets.csv").write_text(good + '"0","2","d","q","bob","' + "x" * 10_000_000 + '"\n' + "\0\n" + good)

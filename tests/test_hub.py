@@ -25,10 +25,11 @@ from image_files import (
     qmnist_files,
 )
 
-from data_prep import cifar10, femnist, hub
-from data_prep.deal import deal
-from data_prep.pool import Pool
+from data_prep.dealing.deal import deal
+from data_prep.dealing.pool import Pool
 from data_prep.prepare import prepare
+from data_prep.reading import hub
+from data_prep.sets import cifar10, femnist
 from selffl_cli.shards import Shards
 
 

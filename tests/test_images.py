@@ -29,11 +29,12 @@ from image_files import (
     qmnist_files,
 )
 
-from data_prep import cifar10, images, mnist
-from data_prep.deal import deal
-from data_prep.pool import Pool
+from data_prep.dealing.deal import deal
+from data_prep.dealing.pool import Pool
+from data_prep.dealing.skew import few_classes
 from data_prep.prepare import prepare
-from data_prep.skew import few_classes
+from data_prep.reading import images
+from data_prep.sets import cifar10, mnist
 from selffl_cli.errors import UsageError
 from selffl_cli.shards import Shards
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import make_place
 
-from selffl_cli.toml_writer import toml_text
+from selffl_cli.files.toml import toml_text
 
 ALLOWED = {"torch", "numpy", "typer", "rich", "pydantic", "safetensors", "pyarrow"}
 FORBIDDEN = (

@@ -13,7 +13,7 @@ import pytest
 from tiny import arguments, comparable, make_place, only_run
 
 from selffl_cli.cli.main import main
-from selffl_cli.runs import CHECKPOINT, RESULT, RunFolder
+from selffl_cli.runs.folder import CHECKPOINT, RESULT, RunFolder
 
 
 @pytest.fixture(scope="module")

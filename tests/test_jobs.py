@@ -22,14 +22,14 @@ from rich.console import Console
 from tiny import TOML, comparable
 
 from selffl_cli import __version__
-from selffl_cli.cli.board import RunsBoard
 from selffl_cli.cli.main import main
-from selffl_cli.config import load_experiment
-from selffl_cli.jobs import Ending, choose_jobs, run_all
-from selffl_cli.launch import Stop
-from selffl_cli.plan import PlannedRun, Request, plan
-from selffl_cli.ray_jobs import GREETING, SETTINGS, greet, train_one
-from selffl_cli.runs import CHECKPOINT, METRICS, RESULT, RunFolder
+from selffl_cli.cli.runs_table import RunsBoard
+from selffl_cli.config.experiment import load_experiment
+from selffl_cli.launchers.one import Stop
+from selffl_cli.launchers.queue import Ending, choose_jobs, run_all
+from selffl_cli.launchers.ray import GREETING, SETTINGS, greet, train_one
+from selffl_cli.planning.plan import PlannedRun, Request, plan
+from selffl_cli.runs.folder import CHECKPOINT, METRICS, RESULT, RunFolder
 
 pytestmark = pytest.mark.timeout(900)
 WARM = TOML.replace("rounds = 40", "rounds = 8") + '[warm_start]\nmethod = "fedavg"\nrounds = 3\n[methods.local]\n'
@@ -190,13 +190,13 @@ def test_a_run_that_fails_is_one_line_and_exit_code_1(
 
 def test_how_many_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = planned(place, "none")
-    monkeypatch.setattr("selffl_cli.jobs.available_cores", lambda: 6)
-    monkeypatch.setattr("selffl_cli.jobs.free_memory", lambda: 100 * 2**30)
+    monkeypatch.setattr("selffl_cli.launchers.queue.available_cores", lambda: 6)
+    monkeypatch.setattr("selffl_cli.launchers.queue.free_memory", lambda: 100 * 2**30)
     assert choose_jobs(None, None, runs, "cpu") == 6 and choose_jobs(None, None, runs[:3], "cpu") == 3
     assert choose_jobs(None, 3, runs, "cpu") == 2 and choose_jobs(None, None, runs, "cuda") == 1
     assert choose_jobs(8, 1, runs, "cpu") == 8 and choose_jobs(2, None, runs[:1], "cpu") == 1
     assert choose_jobs(None, None, [], "cpu") == 1
-    monkeypatch.setattr("selffl_cli.jobs.free_memory", lambda: 2.5 * 2**30)
+    monkeypatch.setattr("selffl_cli.launchers.queue.free_memory", lambda: 2.5 * 2**30)
     assert choose_jobs(None, None, runs, "cpu") == 2
 
 
@@ -243,7 +243,7 @@ def test_a_ray_that_does_not_answer_is_one_line(
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
 def test_something_that_is_no_ray_is_told_apart_in_seconds(answer: bytes | None, monkeypatch) -> None:
     """It closes the connection, answers in another protocol, or never: Ray would wait for minutes."""
-    monkeypatch.setattr("selffl_cli.ray_jobs.PATIENCE", 0.5)
+    monkeypatch.setattr("selffl_cli.launchers.ray.PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

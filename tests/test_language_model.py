@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep import shakespeare, snips
 from data_prep.prepare import prepare
+from data_prep.sets import shakespeare, snips
 from selffl_cli.engine.evaluation import summary, units
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.errors import SelfflError

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selffl_cli.engine.collective import Collective
-from selffl_cli.engine.links import SLOT
-from selffl_cli.engine.ranks import run_ranks
+from selffl_cli.engine.parallel.collective import Collective
+from selffl_cli.engine.parallel.shared_memory import SLOT
+from selffl_cli.engine.parallel.workers import run_ranks
 from selffl_cli.errors import SelfflError
 
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 from problems import Problem, TwoParameters, class_shards, gaussian_shards, mlp, training
 
-from data_prep.pool import Pool, PrepareOptions
+from data_prep.dealing.pool import Pool, PrepareOptions
 from data_prep.prepare import Request
 from selffl_cli.cli.main import main
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
 from selffl_cli.methods.hierarchy import federated_optimum, global_optimum, posterior_mean, precision
 from selffl_cli.models.task import Classification
-from selffl_cli.runs import find_runs
+from selffl_cli.runs.folder import find_runs
 from selffl_cli.shards import ShardData, Shards, write_shards
-from selffl_cli.training import Training
+from selffl_cli.training.loop import Training
 
 TRAINED = [name for name in METHODS if name != "oracle"]
 # every open choice of ours that divides by something, beside the defaults of all
@@ -231,7 +231,7 @@ def test_a_model_that_gives_no_number_is_never_right() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_prepare_refuses_numbers_that_are_none(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import data_prep.digits as digits
+    import data_prep.sets.digits as digits
 
     x = np.ones((30, 4), np.float32)
     x[17, 2] = value

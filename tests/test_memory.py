@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from selffl_cli import memory, predict
+from selffl_cli.machine import free_memory as memory
+from selffl_cli.planning import cost as predict
 
 GIB = 2**30
 
@@ -49,7 +50,7 @@ def test_limits_of_control_groups(
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the size of a process is read from /proc")
 def test_a_limit_on_the_address_space_counts() -> None:
     program = (
-        "import resource; from selffl_cli.memory import free_memory; "
+        "import resource; from selffl_cli.machine.free_memory import free_memory; "
         f"resource.setrlimit(resource.RLIMIT_AS, ({GIB}, {GIB})); print(free_memory())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ import torch
 from problems import CHOSEN, mlp
 
 from selffl_cli.methods import METHODS, method_class
-from selffl_cli.runs import METRICS
 from selffl_cli.runs.checkpoint import Checkpoints, Saved
+from selffl_cli.runs.folder import METRICS
 
 GRADIENTS = {  # of one round in budgets B; personalising is not part of it
     "fedavg": 1, "fedavg-ft": 1, "fedprox": 1, "local": 1, "ditto": 2, "apfl": 2, "perfedavg": 2, "pfedme": 5,

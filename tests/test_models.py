@@ -175,7 +175,7 @@ def test_shards_keep_bytes_in_memory() -> None:
 
 @pytest.mark.parametrize("name, accuracy", [("softmax", 0.8), ("cnn", 0.85)])
 def test_learns_real_digits(shared_data: Path, name: str, accuracy: float) -> None:
-    from data_prep import mnist
+    from data_prep.sets import mnist
 
     pool = mnist.load(mnist.Options(), shared_data / "mnist")
     x, y = torch.from_numpy(pool.arrays["x"]), torch.from_numpy(pool.arrays["y"])

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from selffl_cli.cli.main import app
 from selffl_cli.methods import METHODS
-from selffl_cli.training import Training
+from selffl_cli.training.loop import Training
 
 EXPERIMENT = """
 name = "held-out"

@@ -13,9 +13,9 @@ import pytest
 from problems import class_shards
 from tiny import TOML
 
-from selffl_cli.audit import read_audits, write_audit
 from selffl_cli.cli.main import main
 from selffl_cli.errors import SelfflError
+from selffl_cli.runs.audits import read_audits, write_audit
 
 KINDS: dict[str, Callable[[Path], None]] = {
     "pipe": os.mkfifo,

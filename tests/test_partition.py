@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data_prep.deal import split
-from data_prep.partition import PARTITIONERS, Samples, canonical, few_classes, label_skew, partitioner
-from data_prep.sizes import apportion, dirichlet_sizes, power_law_sizes, spread_sizes
+from data_prep.dealing.deal import split
+from data_prep.dealing.partition import PARTITIONERS, Samples, canonical, few_classes, label_skew, partitioner
+from data_prep.dealing.sizes import apportion, dirichlet_sizes, power_law_sizes, spread_sizes
 from selffl_cli.errors import UsageError
 
 SPECS = st.one_of(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.periods import periods
-from data_prep.pool import Pool, PrepareOptions
+from data_prep.dealing.periods import periods
+from data_prep.dealing.pool import Pool, PrepareOptions
 from data_prep.prepare import prepare
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import Shards

@@ -11,7 +11,7 @@ from problems import CHOSEN, class_shards, mlp, training
 
 from selffl_cli.engine.flat import DevicePart
 from selffl_cli.methods import METHODS
-from selffl_cli.training import Training
+from selffl_cli.training.loop import Training
 
 TRAINED = [name for name in METHODS if name != "oracle"]
 ADAPTING = {"fedavg-ft", "perfedavg"}  # personal models are made when asked for, for any client

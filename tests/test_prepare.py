@@ -20,8 +20,8 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 import data_prep
-from data_prep import summary
-from data_prep.pool import TRAIN, Pool, PrepareOptions, generator
+from data_prep.dealing.pool import TRAIN, Pool, PrepareOptions, generator
+from data_prep.pictures import summary
 from data_prep.prepare import find_or_prepare, prepare, request
 from selffl_cli.cli.main import main
 from selffl_cli.cli.prepare import app
@@ -233,7 +233,7 @@ def test_addresses_and_names_of_sources(
         progress(3, None)
         return file
 
-    monkeypatch.setattr("data_prep.download.fetch", fetch)
+    monkeypatch.setattr("data_prep.reading.download.fetch", fetch)
     with pytest.raises(UsageError, match="words needs --source: a text file"):
         prepare("words", {}, tmp_path)
     words.__dict__.update(

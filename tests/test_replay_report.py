@@ -10,7 +10,7 @@ import pytest
 from run_folders import claim, experiment, make, write_run
 
 from selffl_cli.report.collect import collect
-from selffl_cli.report.replay import forgetting, relative
+from selffl_cli.report.sections.continual import forgetting, relative
 
 SIZES = [5, 50]
 FINAL = {"none": 100.0, "all": 50.0, "naive": 80.0, "coordinated": 70.0}

@@ -14,17 +14,17 @@ from problems import mlp
 from scipy.optimize import minimize
 from torch import Tensor
 
-from selffl_cli.engine.collective import Collective, Dealt
+from selffl_cli.continual.chance import draw
+from selffl_cli.continual.coordination import Clients, choose, largest
+from selffl_cli.continual.gradients import LastLayer
+from selffl_cli.continual.options import ApproxUniform, Balanced, Naive
+from selffl_cli.continual.relaxation import minimise, objective, project
 from selffl_cli.engine.flat import FlatModel
+from selffl_cli.engine.parallel.collective import Collective, Dealt
 from selffl_cli.errors import SelfflError
 from selffl_cli.models.location import Location
 from selffl_cli.models.next_word import NextWord
 from selffl_cli.models.task import Gaussian, LanguageModel
-from selffl_cli.replay import ApproxUniform, Balanced, Naive
-from selffl_cli.replay.chance import draw
-from selffl_cli.replay.coordination import Clients, choose, largest
-from selffl_cli.replay.gradients import LastLayer
-from selffl_cli.replay.relaxation import minimise, objective, project
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -139,7 +139,7 @@ def language_model() -> tuple[FlatModel, Tensor, Tensor]:
 def test_pairs_of_positions_give_the_inner_products_of_whole_gradients(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selffl_cli.replay.gradients.BLOCK", 5)
+    monkeypatch.setattr("selffl_cli.continual.gradients.BLOCK", 5)
     if kind == "words":
         model, x, y = language_model()
     else:
@@ -212,7 +212,7 @@ def test_gradients_of_unit_length_and_raw_ones_choose_otherwise() -> None:
 def test_gradients_beyond_what_is_held_are_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     own, dealt = clients()
     expected = choose(own, dealt, 4, 15, 2)
-    monkeypatch.setattr("selffl_cli.replay.coordination.KEPT", 0)
+    monkeypatch.setattr("selffl_cli.continual.coordination.KEPT", 0)
     fresh, _ = clients()
     found = choose(fresh, dealt, 4, 15, 2)
     assert not fresh.held and found.norms == expected.norms

@@ -12,14 +12,16 @@ from problems import training
 from tiny import comparable
 
 from selffl_cli import methods
-from selffl_cli.config import RunConfig, TrainConfig
-from selffl_cli.engine.collective import Collective
+from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.config.run import RunConfig
+from selffl_cli.continual.options import canonical
+from selffl_cli.continual.stream import TABLE
+from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.errors import UsageError
-from selffl_cli.plan import Request, plan
-from selffl_cli.replay import canonical, check
-from selffl_cli.replay.stream import TABLE
+from selffl_cli.planning.checks import check_periods
+from selffl_cli.planning.plan import Request, plan
 from selffl_cli.shards import ShardData, Shards, write_shards
-from selffl_cli.training import Controls, Stopped, Training
+from selffl_cli.training.loop import Controls, Stopped, Training
 
 PERIODS, ROUNDS, SIZE = 3, 2, 4
 SELECTING = ["naive", "approx-uniform", "balanced", "uncoordinated", "coordinated:iterations=2"]
@@ -149,7 +151,7 @@ def test_every_method_trains_over_periods(method: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_asked(options: dict[str, Any], message: str) -> None:
-    from selffl_cli.validation import validate
+    from selffl_cli.config.validation import validate
 
     with pytest.raises(UsageError, match=message):
         validate(TrainConfig, options, "train")
@@ -160,15 +162,15 @@ def test_what_these_shards_or_methods_cannot_do(tmp_path: Path) -> None:
     local, _ = methods.resolve("local", {})
     fedavg, _ = methods.resolve("fedavg", {})
     good = {"periods": True, "memory": "coordinated", "memory_size": 13}
-    check(TrainConfig(**good), data, fedavg)
+    check_periods(TrainConfig(**good), data, fedavg)
     with pytest.raises(UsageError, match="no client has more than 14 samples to choose from; lower it, or keep every"):
-        check(TrainConfig(**{**good, "memory_size": 14}), data, fedavg)
+        check_periods(TrainConfig(**{**good, "memory_size": 14}), data, fedavg)
     with pytest.raises(UsageError, match="clients of method local send nothing"):
-        check(TrainConfig(**good), data, local)
+        check_periods(TrainConfig(**good), data, local)
     from problems import class_shards
 
     with pytest.raises(UsageError, match="has one period; prepare the data with --periods 5 --drift"):
-        check(TrainConfig(**good), class_shards(tmp_path / "one"), fedavg)
+        check_periods(TrainConfig(**good), class_shards(tmp_path / "one"), fedavg)
 
 
 @pytest.mark.parametrize("memory", ["none", "all", "approx-uniform", "uncoordinated"])
@@ -203,13 +205,13 @@ def test_privacy_over_periods_is_refused_where_it_cannot_be_counted(
     fedavg, _ = methods.resolve("fedavg", {})
     train = TrainConfig(periods=True, memory=memory, memory_size=3, sampler="poisson:q=0.5", privacy=privacy)
     with pytest.raises(UsageError, match=message):
-        check(train, shards(tmp_path / "data"), fedavg)
+        check_periods(train, shards(tmp_path / "data"), fedavg)
 
 
 def test_a_method_that_shares_its_body_alone_can_be_coordinated(tmp_path: Path) -> None:
     fedrep, _ = methods.resolve("fedrep", {})
     train = TrainConfig(periods=True, memory="coordinated", memory_size=3)
-    check(train, shards(tmp_path / "data"), fedrep)
+    check_periods(train, shards(tmp_path / "data"), fedrep)
 
 
 def test_a_record_without_periods_is_what_it_was(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_record_without_periods_is_what_it_was(tmp_path: Path) -> None:
 
 
 def test_the_command_plans_what_the_flags_say(tmp_path: Path) -> None:
-    from selffl_cli.config import load_experiment
+    from selffl_cli.config.experiment import load_experiment
 
     data = shards(tmp_path / "data")
     overrides = {"train.periods": True, "train.memory": "coordinated:iterations=4", "train.memory_size": 5}

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
 
+from selffl_cli.cli.final_table import final_table
 from selffl_cli.cli.main import main
 from selffl_cli.errors import UsageError
 from selffl_cli.metrics.intervals import t_interval
@@ -21,8 +22,7 @@ from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
 from selffl_cli.report.compare import Summary, at_equal, limits
 from selffl_cli.report.console import print_report
-from selffl_cli.report.terminal import final_table
-from selffl_cli.runs import find_runs
+from selffl_cli.runs.folder import find_runs
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_terminal_fits_80_columns(tmp_path: Path, no_pictures: None) -> None:
 
 def test_final_table_needs_nothing_heavy() -> None:
     code = (
-        "import sys; import selffl_cli.report.terminal; "
+        "import sys; import selffl_cli.cli.final_table; "
         "print([m for m in ('pandas', 'matplotlib', 'scipy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

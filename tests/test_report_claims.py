@@ -11,8 +11,8 @@ import pytest
 from run_folders import claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.errors import SelfflError, UsageError
-from selffl_cli.report.claims import check
 from selffl_cli.report.compare import Summary
+from selffl_cli.report.ledger import check
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,13 @@ import pyarrow.parquet as parquet
 import pytest
 from run_folders import curve, experiment, write_run
 
-from selffl_cli.report import diagnostics, multiples
-from selffl_cli.report import sweep as sweep_pictures
 from selffl_cli.report.build import build
-from selffl_cli.report.collect import Results, collect
+from selffl_cli.report.collect import collect
 from selffl_cli.report.compare import Summary
-from selffl_cli.report.style import figure, plain_log
+from selffl_cli.report.pictures import diagnostics, multiples
+from selffl_cli.report.pictures import sweep as sweep_pictures
+from selffl_cli.report.pictures.style import figure, plain_log
+from selffl_cli.report.results import Results
 
 METHODS = ["actperfl", "fedavg", "fedprox", "ditto", "apfl", "fedrep", "local", "pfedme"]
 

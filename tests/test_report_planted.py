@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from run_folders import curve, experiment, write_run
 
-from selffl_cli.audit import write_audit
-from selffl_cli.report import planted
 from selffl_cli.report.build import build
-from selffl_cli.report.planted import MODELS
+from selffl_cli.report.sections import canary as planted
+from selffl_cli.report.sections.canary import MODELS
+from selffl_cli.runs.audits import write_audit
 
 
 def test_digits_found_are_drawn_against_the_times_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,13 @@ from problems import class_shards, training
 from tiny import comparable
 
 from selffl_cli.errors import SelfflError
+from selffl_cli.files import atomic as files
 from selffl_cli.methods import METHODS
-from selffl_cli.runs import CHECKPOINT, METRICS, RunFolder, files, rowlog
+from selffl_cli.runs import rowlog
 from selffl_cli.runs.checkpoint import Checkpoints
+from selffl_cli.runs.folder import CHECKPOINT, METRICS, RunFolder
 from selffl_cli.shards import Shards
-from selffl_cli.training import Controls, Stopped
+from selffl_cli.training.loop import Controls, Stopped
 
 OPTIONS: dict[str, Any] = {"participation": 0.6, "batch_size": 5, "dtype": "float32", "eval_every": 2}
 ROUNDS = 4
@@ -45,7 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
         return {"device": device, "workers": workers, "engine": engine}
 
-    monkeypatch.setattr("selffl_cli.training.describe", describe)
+    monkeypatch.setattr("selffl_cli.training.loop.describe", describe)
 
 
 @pytest.fixture(scope="module")

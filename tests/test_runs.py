@@ -12,7 +12,7 @@ from tiny import arguments, make_place, only_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.errors import SelfflError
-from selffl_cli.runs import CHECKPOINT, METRICS, MODELS, RECORD, RESULT, RunFolder, find_runs
+from selffl_cli.runs.folder import CHECKPOINT, METRICS, MODELS, RECORD, RESULT, RunFolder, find_runs
 
 
 @pytest.fixture(scope="module")

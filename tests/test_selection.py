@@ -14,12 +14,13 @@ from problems import class_shards, mlp, training
 
 from selffl_cli import methods
 from selffl_cli.cli.main import main
-from selffl_cli.config import TrainConfig
-from selffl_cli.engine.aggregation import Unbiased
-from selffl_cli.engine.batches import sample_clients
+from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.draws import sample_clients
 from selffl_cli.errors import UsageError
 from selffl_cli.methods import METHODS, averages, weighed
-from selffl_cli.selection import canonical, check, choose, sampler
+from selffl_cli.sampling.draw import check, choose
+from selffl_cli.sampling.options import canonical, sampler
+from selffl_cli.sampling.unbiased import Unbiased
 
 SPECS = ["uniform", "poisson:q=0.4", "activity:gamma=1,mix=0.1", "activity:gamma=0.5", "log", "top:fraction=0.5"]
 SIZES = np.array([1, 2, 3, 5, 8, 40])

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import text, tweets
 from data_prep.prepare import prepare
-from data_prep.sent140 import Options
+from data_prep.sets.sent140 import Options
+from data_prep.texts import text, tweets
+from selffl_cli.config.spec import parse_spec
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import Shards
-from selffl_cli.spec import parse_spec
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "sent140" / "trainingandtestdata.zip"
 real_tweets = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data/sent140, which is not here")

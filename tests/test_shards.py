@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from selffl_cli.errors import SelfflError
-from selffl_cli.seal import seal, unseal
+from selffl_cli.files.checksums import seal, unseal
 from selffl_cli.shards import FORMAT_VERSION, PARTS, ShardData, Shards, remove_leftovers, write_shards
 
 

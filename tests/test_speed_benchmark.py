@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from selffl_cli.config import load_experiment
-from selffl_cli.plan import Request, plan
-from selffl_cli.training import Controls, Training
+from selffl_cli.config.experiment import load_experiment
+from selffl_cli.planning.plan import Request, plan
+from selffl_cli.training.loop import Controls, Training
 
 SPEED = Path(__file__).parent.parent / "benchmarks" / "speed"
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="process trees are read from /proc")

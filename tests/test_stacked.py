@@ -21,19 +21,19 @@ from problems import CHOSEN, CPU, Problem, TwoParameters, logistic, mlp
 from torch import Tensor, nn
 
 from selffl_cli.engine.batches import Batches
-from selffl_cli.engine.chunks import Chunks, cached_clients
 from selffl_cli.engine.cohort import Cohort, Grad, State
-from selffl_cli.engine.collective import Collective, Dealt
 from selffl_cli.engine.evaluation import evaluate_rows
 from selffl_cli.engine.flat import DevicePart, FlatModel
-from selffl_cli.engine.lanes import Lanes, Runner
-from selffl_cli.engine.replay import CaptureFailed, Replays, likeness
-from selffl_cli.engine.stacked import Stacked, StackedCohort
-from selffl_cli.engine.stacked_evaluation import evaluate_stacked
-from selffl_cli.engine.stacked_layers import ConvForm
-from selffl_cli.engine.stacked_lstm import StackedLSTMLayers
-from selffl_cli.engine.stacked_model import StackedModel
-from selffl_cli.engine.tables import batch_table
+from selffl_cli.engine.parallel.collective import Collective, Dealt
+from selffl_cli.engine.stacked.batch_tables import batch_table
+from selffl_cli.engine.stacked.capture import CaptureFailed, Replays, likeness
+from selffl_cli.engine.stacked.chunk import Lanes, Runner
+from selffl_cli.engine.stacked.chunk_size import Chunks, cached_clients
+from selffl_cli.engine.stacked.engine import Stacked, StackedCohort
+from selffl_cli.engine.stacked.evaluation import evaluate_stacked
+from selffl_cli.engine.stacked.layers import ConvForm
+from selffl_cli.engine.stacked.lstm import StackedLSTMLayers
+from selffl_cli.engine.stacked.model import StackedModel
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
 from selffl_cli.models.bilstm import BiLSTM

@@ -14,14 +14,14 @@ from problems import class_shards
 from safetensors.torch import load_file
 
 from selffl_cli.cli.main import main
-from selffl_cli.config import load_experiment
-from selffl_cli.engine.together import same_step
-from selffl_cli.jobs import Ending, run_all
-from selffl_cli.launch import Outcome, Stop
-from selffl_cli.plan import PlannedRun, Request, plan
-from selffl_cli.runs import METRICS, MODELS, RESULT
+from selffl_cli.config.experiment import load_experiment
+from selffl_cli.engine.stacked.joint_seeds import same_step
+from selffl_cli.launchers.joint_seeds import StackedSeeds, by_method
+from selffl_cli.launchers.one import Outcome, Stop
+from selffl_cli.launchers.queue import Ending, run_all
+from selffl_cli.planning.plan import PlannedRun, Request, plan
+from selffl_cli.runs.folder import METRICS, MODELS, RESULT
 from selffl_cli.shards.writer import ShardData, write_shards
-from selffl_cli.stacked_seeds import StackedSeeds, by_method
 
 pytestmark = pytest.mark.timeout(300)
 TOML = """
@@ -210,7 +210,7 @@ def test_stopped_runs_go_on_alone_or_together(toml: Path) -> None:
 
 
 def test_a_run_that_fails_lets_the_others_go_on(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selffl_cli.training import Training
+    from selffl_cli.training.loop import Training
 
     data = [toml.parent / name for name in "abc"]
     for seed, folder in enumerate(data):

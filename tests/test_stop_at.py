@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from selffl_cli.cli.main import app
-from selffl_cli.config import TrainConfig
+from selffl_cli.config.experiment import TrainConfig
 from selffl_cli.errors import UsageError
-from selffl_cli.plan import check_stop
+from selffl_cli.planning.checks import check_stop
 from selffl_cli.shards import ShardData, Shards, write_shards
 
 

@@ -23,10 +23,11 @@ from selffl_cli.engine import store as store_file
 from selffl_cli.engine.store import ClientStore
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
-from selffl_cli.runs import CHECKPOINT, rowlog
+from selffl_cli.runs import rowlog
+from selffl_cli.runs.folder import CHECKPOINT
 from selffl_cli.runs.rowlog import RowLog
 from selffl_cli.shards import Shards
-from selffl_cli.training import Controls, Stopped
+from selffl_cli.training.loop import Controls, Stopped
 
 OPTIONS: dict[str, Any] = {"participation": 0.6, "batch_size": 5, "dtype": "float32", "eval_every": 2, "rounds": 3}
 MODEL = {"name": "mlp", "hidden": [5]}  # 43 parameters: long rows
@@ -42,7 +43,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def describe(device: str, workers: int, engine: str) -> dict[str, Any]:
         return {"device": device, "workers": workers, "engine": engine}
 
-    monkeypatch.setattr("selffl_cli.training.describe", describe)
+    monkeypatch.setattr("selffl_cli.training.loop.describe", describe)
 
 
 def train(folder: Path, shards: Shards, method: str = "actperfl", place: Any = "disk", **controls: Any) -> Any:

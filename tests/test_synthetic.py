@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from image_files import one_line
 
-from data_prep import synthetic
-from data_prep.pool import Pool
+from data_prep.dealing.pool import Pool
 from data_prep.prepare import prepare
+from data_prep.sets import synthetic
 from selffl_cli.shards import Shards
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import text
+from data_prep.texts import text
 from selffl_cli.errors import SelfflError
 
 TRICKY = {

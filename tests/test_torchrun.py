@@ -15,7 +15,7 @@ from tiny import TOML, comparable, make_place, only_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.methods import METHODS
-from selffl_cli.runs import METRICS, RESULT
+from selffl_cli.runs.folder import METRICS, RESULT
 
 pytestmark = pytest.mark.timeout(1500)  # many short processes: slow on a machine that is busy
 ALL = [name for name in METHODS if name != "oracle"]  # which wants known variances

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from selffl_cli.cli.main import app
-from selffl_cli.config import experiment_names, load_experiment
+from selffl_cli.config.experiment import experiment_names, load_experiment
 from selffl_cli.errors import UsageError
 from selffl_cli.methods import build
-from selffl_cli.plan import resolve_method
-from selffl_cli.tuning import with_options
+from selffl_cli.planning.plan import resolve_method
+from selffl_cli.planning.tuning import with_options
 
 EXPERIMENT = """
 name = "tune-me"

@@ -18,10 +18,10 @@ import pytest
 from problems import class_shards
 from tiny import TOML, comparable
 
-from selffl_cli import tuning
 from selffl_cli.cli.main import main
-from selffl_cli.runs import LOCK, METRICS, RESULT
-from selffl_cli.runs.files import write_whole
+from selffl_cli.files.atomic import write_whole
+from selffl_cli.planning import tuning
+from selffl_cli.runs.folder import LOCK, METRICS, RESULT
 
 pytestmark = pytest.mark.timeout(900)
 WARM = TOML + '[warm_start]\nmethod = "fedavg"\nrounds = 3\n'

@@ -11,9 +11,9 @@ import torch
 from problems import class_shards, training
 from torch import Tensor
 
-from selffl_cli import judging
-from selffl_cli.engine.unchanged import Unchanged
-from selffl_cli.runs import METRICS
+from selffl_cli.engine.score_cache import Unchanged
+from selffl_cli.runs.folder import METRICS
+from selffl_cli.training import judge as judging
 
 
 def metrics(folder: Path) -> list[dict]:

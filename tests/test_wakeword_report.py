@@ -15,16 +15,16 @@ from run_folders import write_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.cli.running import print_results
-from selffl_cli.config import Experiment
+from selffl_cli.config.experiment import Experiment
 from selffl_cli.errors import UsageError
-from selffl_cli.launch import Outcome
+from selffl_cli.launchers.one import Outcome
 from selffl_cli.metrics import det
-from selffl_cli.plan import Request
+from selffl_cli.planning.plan import Request
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
-from selffl_cli.report.detection import SIMULATED
+from selffl_cli.report.figures.detection import SIMULATED
+from selffl_cli.report.sections.wakeword import PAPER, beside, hourly_table, wake_word_section, words
 from selffl_cli.report.tables import Cell, Table
-from selffl_cli.report.wakeword import PAPER, beside, hourly_table, wake_word_section, words
 
 DEVICES = list("ABCDE")
 
@@ -236,7 +236,7 @@ def test_one_false_accept_an_hour(runs: Path, tmp_path: Path, monkeypatch: pytes
     """120 others of a minute are two hours, so two false accepts of 120: counted here by moving the threshold."""
     found = collect(experiment(), runs).detection
     assert found is not None and hourly_table(found) == []
-    monkeypatch.setattr("selffl_cli.report.detection.CLIP_SECONDS", 60.0)
+    monkeypatch.setattr("selffl_cli.report.figures.detection.CLIP_SECONDS", 60.0)
     found = collect(experiment(), runs).detection
     assert found is not None
     expected = []

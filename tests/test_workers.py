@@ -13,14 +13,14 @@ import torch
 from problems import class_shards, gaussian_shards, training
 from tiny import comparable
 
-from selffl_cli.engine import ranks
-from selffl_cli.engine.collective import Collective
-from selffl_cli.engine.ranks import run_ranks
+from selffl_cli.engine.parallel import workers as ranks
+from selffl_cli.engine.parallel.collective import Collective
+from selffl_cli.engine.parallel.workers import run_ranks
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
-from selffl_cli.runs import METRICS
+from selffl_cli.runs.folder import METRICS
 from selffl_cli.shards import ShardData, Shards, write_shards
-from selffl_cli.training import Controls, Training
+from selffl_cli.training.loop import Controls, Training
 
 
 @pytest.fixture(scope="module")

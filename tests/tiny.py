@@ -11,7 +11,7 @@ import pytest
 from problems import class_shards
 
 from selffl_cli.cli.main import main
-from selffl_cli.runs import METRICS, MODELS
+from selffl_cli.runs.folder import METRICS, MODELS
 
 TOML = """
 name = "tiny"

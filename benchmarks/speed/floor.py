@@ -11,10 +11,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from workloads import Job
 
-from selffl_cli.config import load_experiment
-from selffl_cli.engine.collective import Collective
-from selffl_cli.plan import Request, plan
-from selffl_cli.training import Controls, Training
+from selffl_cli.config.experiment import load_experiment
+from selffl_cli.engine.parallel.collective import Collective
+from selffl_cli.planning.plan import Request, plan
+from selffl_cli.training.loop import Controls, Training
 
 SHAPES = {  # the products that a step of ten samples is made of, (rows, inner, columns)
     "images": [(5760, 25, 16), (640, 400, 32), (10, 512, 128)],

@@ -18,17 +18,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import floor
 import numpy as np
 import page
 import torch
-from contenders import CONTENDERS, OURS, Contender, command, final_model, prepare_ours
+from contenders import CONTENDERS, OURS, Contender, command, prepare_ours
 from measure import Measured, watch
 from rich.console import Console
-from workloads import WORKLOADS, Job, Workload, loss_of, make
+from workloads import WORKLOADS, Workload, make
+
+from benchmarks.speed.rows import Row, final_loss
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -36,22 +38,6 @@ ROUNDS = {"W1": 10, "W1-ditto": 4}  # of the others 3
 TIMEOUT = 600.0
 
 console = Console()
-
-
-@dataclass
-class Row:
-    """One run of one contender: a line of runs.csv."""
-
-    workload: str
-    repeat: int
-    contender: str
-    seconds_a_round: float
-    cpu_seconds_a_round: float
-    peak_mb: float
-    first_round_seconds: float
-    whole_seconds: float
-    final_loss: float
-    others: float  # cores that other programs kept busy meanwhile
 
 
 def tweets(source: Path, folder: Path) -> tuple[Workload, dict[str, np.ndarray]]:
@@ -73,17 +59,6 @@ def tweets(source: Path, folder: Path) -> tuple[Workload, dict[str, np.ndarray]]
                    f"{name}_offsets": np.asarray(part.offsets)}  # fmt: skip
     arrays["embedding"] = shards.shared["embedding"].numpy()
     return WORKLOADS["W2-tweets"], arrays
-
-
-def final_loss(contender: Contender, folder: Path, out: Path) -> float:
-    """Mean loss of the final global model over the test parts, in float64."""
-    job = Job(folder, 0, out)
-    model = job.model().double()
-    with torch.no_grad():
-        for parameter, value in zip(job.trained(model), final_model(contender, folder, out), strict=True):
-            parameter.copy_(value)
-        x = job.tensors["test_x"]
-        return float(loss_of(model(x.double() if x.is_floating_point() else x), job.tensors["test_y"]))
 
 
 def measured(contender: Contender, python: Path, folder: Path, rounds: int, repeat: int) -> tuple[Row | None, str]:

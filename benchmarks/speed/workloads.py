@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selffl_cli.engine.batches import Batches, sample_clients  # numpy alone: the streams that selffl draws from
+from selffl_cli.draws import sample_clients  # numpy alone: the streams that selffl draws from
+from selffl_cli.engine.batches import Batches
 
 # Tweets of 1 to 25 tokens (25 = 25 or more) among 34,836 of Sentiment140, tokens as in `selffl prepare sent140`
 TWEET_LENGTHS = [95, 344, 766, 1068, 1254, 1414, 1483, 1598, 1523, 1530, 1514, 1466, 1485, 1460, 1331, 1296, 1265,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_prep.prepare import read_options
 from selffl_cli import models
-from selffl_cli.config import experiments_folder, load_experiment
-from selffl_cli.plan import resolve_method, select
+from selffl_cli.config.experiment import experiments_folder, load_experiment
+from selffl_cli.planning.plan import resolve_method, select
 
 from ..parser import Parser
 

@@ -14,18 +14,19 @@ import numpy as np
 import torch
 
 from selffl_cli import methods, models
-from selffl_cli.config import ENGINE_VERSION, Experiment, RunConfig, TrainConfig
-from selffl_cli.plan import global_model
+from selffl_cli.config.experiment import Experiment, TrainConfig
+from selffl_cli.config.run import ENGINE_VERSION, RunConfig
+from selffl_cli.files.checksums import seal
+from selffl_cli.finished.run import Scored
+from selffl_cli.planning.tuning import FILE as TUNING
+from selffl_cli.planning.tuning import tuned
 from selffl_cli.report.collect import collect
-from selffl_cli.runs import FILES as VOUCHED
-from selffl_cli.runs import RunFolder
 from selffl_cli.runs.checkpoint import Checkpoints, Saved
-from selffl_cli.scoring import Scored
-from selffl_cli.seal import seal
+from selffl_cli.runs.folder import FILES as VOUCHED
+from selffl_cli.runs.folder import RunFolder
+from selffl_cli.runs.models import global_model
 from selffl_cli.shards import Shards, sha256
-from selffl_cli.training import Controls, Training
-from selffl_cli.tuning import FILE as TUNING
-from selffl_cli.tuning import tuned
+from selffl_cli.training.loop import Controls, Training
 
 from ..parser import Parser
 from . import shards

@@ -59,8 +59,9 @@ def train(folder: Path) -> object:
     import torch
 
     from selffl_cli import methods, models
-    from selffl_cli.config import ENGINE_VERSION, RunConfig, TrainConfig
-    from selffl_cli.training import Controls, Training
+    from selffl_cli.config.experiment import TrainConfig
+    from selffl_cli.config.run import ENGINE_VERSION, RunConfig
+    from selffl_cli.training.loop import Controls, Training
 
     shards = Shards.open(folder / "shards")
     gaussian = shards.manifest.task == "gaussian"
@@ -95,7 +96,7 @@ def mend(folder: Path) -> None:
 
 def _sealed(content: dict) -> dict:
     try:
-        from selffl_cli.seal import seal
+        from selffl_cli.files.checksums import seal
     except ImportError:
         return content
     return seal({key: value for key, value in content.items() if key != "sha256"})

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import cifar10, idx, mnist, text, tweets
-from data_prep.archive import members
-from data_prep.corpus import split_speakers, take_stock
-from data_prep.images import columns, images
+from data_prep.reading import idx
+from data_prep.reading.archive import members
+from data_prep.reading.images import columns, images
+from data_prep.sets import cifar10, mnist
+from data_prep.speech.corpus import split_speakers, take_stock
+from data_prep.texts import text, tweets
 
 from ..parser import Parser
 
@@ -138,7 +140,7 @@ def read_corpus(folder: Path) -> object:
 
 
 def read_wav(folder: Path) -> object:
-    from data_prep.audio import Unusable, decode, one_second
+    from data_prep.speech.audio import Unusable, decode, one_second
 
     try:
         return one_second(decode((folder / "file").read_bytes())[0])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.partition import canonical, partitioner
+from data_prep.dealing.partition import canonical, partitioner
 from data_prep.prepare import read_options
-from selffl_cli import methods, selection
+from selffl_cli import methods
 from selffl_cli.cli.train import _overrides, parse_duration
-from selffl_cli.config import parse_seeds, set_key
-from selffl_cli.spec import parse_spec
+from selffl_cli.config.experiment import parse_seeds, set_key
+from selffl_cli.config.spec import parse_spec
+from selffl_cli.sampling import options as selection
 
 from ..parser import Parser
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..scoring import Scored
+    from ..finished.run import Scored
 
 Runs = Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)]
@@ -29,7 +29,7 @@ def _group() -> None:
 @app.command()
 def membership(runs: Runs, data: Data = None) -> None:
     """Tell training samples from others by their loss, for global and personal models."""
-    from ..audit.membership import membership as attack
+    from ..finished.audits.membership import membership as attack
 
     _audit("membership", runs, data, attack, "guessing: auc 0.5, tpr 0.01 and 0.001")
 
@@ -37,8 +37,8 @@ def membership(runs: Runs, data: Data = None) -> None:
 @app.command("canary-users")
 def canary_users(runs: Runs) -> None:
     """Epsilon as canary users show it, beside the accountant's (train with --privacy user:…,canaries=200)."""
-    from ..audit.canary_users import canary_users as attack
-    from ..runs import RunFolder
+    from ..finished.audits.canary_users import canary_users as attack
+    from ..runs.folder import RunFolder
 
     note = "mean and std: cosines in units of what chance gives; an estimate, no upper bound"
     _show("canary-users", [(path, attack(RunFolder.open(path))) for path in runs], note)
@@ -47,7 +47,7 @@ def canary_users(runs: Runs) -> None:
 @app.command("canary-text")
 def canary_text(runs: Runs, data: Data = None) -> None:
     """Read a planted command back out of a tagger (ModIvA): prepare snips-tags --canary 50, train model bilstm."""
-    from ..audit.canary_text import canary_text as attack
+    from ..finished.audits.canary_text import canary_text as attack
 
     _audit("canary-text", runs, data, attack, "guessing: digits 0.1, exact 0.0001, hamming 3.6, rank about 5000")
 
@@ -55,7 +55,7 @@ def canary_text(runs: Runs, data: Data = None) -> None:
 @app.command()
 def sensitivity(runs: Runs, data: Data = None) -> None:
     """Accumulated prediction sensitivity: do models look where the client's group shows?"""
-    from ..audit.sensitivity import sensitivity as attack
+    from ..finished.audits.sensitivity import sensitivity as attack
 
     _audit("sensitivity", runs, data, attack, "relative above 1: more sensitive where the group shows than elsewhere")
 
@@ -66,7 +66,7 @@ def _audit(
     import torch
     from rich.console import Console
 
-    from ..scoring import Scored
+    from ..finished.run import Scored
 
     torch.set_num_threads(1)
     opened = [(path, Scored.open(path, data)) for path in runs]  # all of them, before any is attacked
@@ -84,7 +84,7 @@ def _show(name: str, made: list[tuple[Path, dict[str, float]]], note: str) -> No
     from rich.console import Console
     from rich.table import Table
 
-    from ..audit import write_audit
+    from ..runs.audits import write_audit
 
     columns = list(dict.fromkeys(key.partition(".")[2] for _, figures in made for key in figures))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=note, caption_justify="left")

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..memory import free_memory, group_limits
+from ..machine.free_memory import free_memory, group_limits
 
 LITTLE_MEMORY = 2.0  # GiB; torch takes about 0.3 a process, and there is a worker a core
 LITTLE_SPACE = 1.0  # GiB; checkpoints of every client's model are written whole before the old ones go
@@ -148,7 +148,7 @@ def _packages(findings: Findings) -> None:
 
 def _experiments(findings: Findings) -> None:
     try:
-        from ..config import experiment_names
+        from ..config.experiment import experiment_names
     except ImportError:  # a missing package, reported above
         return
     names = experiment_names()
@@ -264,7 +264,7 @@ def _folder(findings: Findings, name: str, folder: Path, content: str) -> None:
 
 def _cache(findings: Findings) -> None:
     """Downloads kept for the next `prepare`."""
-    from data_prep.download import default_cache
+    from data_prep.reading.download import default_cache
 
     folder = default_cache()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from ..plan import PlannedRun
-from ..predict import choose_workers, predict
-from ..training import Controls, Training
+from ..planning.cost import choose_workers, predict
+from ..planning.plan import PlannedRun
+from ..training.loop import Controls, Training
 from .progress import name
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
-from ..runs.files import write_whole
+from ..files.atomic import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..scoring import Scored
+    from ..finished.run import Scored
 
 
 class Split(StrEnum):
@@ -59,7 +59,7 @@ def eval_(
     import torch
     from rich.console import Console
 
-    from ..scoring import Scored
+    from ..finished.run import Scored
 
     torch.set_num_threads(1)
     scored = [Scored.open(path, data) for path in runs]

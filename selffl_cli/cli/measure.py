@@ -16,10 +16,10 @@ def measure_engines(console: Console) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn
     from rich.table import Table
 
-    from ..engine.choice import WORTH, choose, own_table, table
-    from ..engine.measure import CASES, measure
-    from ..plan import default_device
-    from ..runs.environment import processor
+    from ..engine.auto import WORTH, choose, own_table, table
+    from ..machine.devices import default_device
+    from ..machine.environment import processor
+    from ..training.engine_timing import CASES, measure
 
     device = default_device("auto")
     ratios: dict[str, list[list[float]]] = {}

@@ -64,7 +64,7 @@ for _name, (_, _help) in DATASETS.items():
 
 def _command(name: str) -> Any:
     """The command of one data set: pydantic fields become options, and only those given are passed on."""
-    from data_prep.sources import dataset
+    from data_prep.reading.sources import dataset
 
     module = dataset(name)
     fields = {
@@ -145,7 +145,7 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
                 if not there:
                     asked.make(force, stage)
                 if not picture.exists():
-                    from data_prep import divergence, summary
+                    from data_prep.pictures import divergence, summary
 
                     stage("drawing the summary")
                     drawn = Shards.open(asked.folder)
@@ -185,9 +185,9 @@ def _table(console: Console, shards: Shards) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from data_prep.divergence import chosen_clients, divergences, label_counts
-    from data_prep.partition import partitioner
-    from data_prep.summary import label_table
+    from data_prep.dealing.partition import partitioner
+    from data_prep.pictures.divergence import chosen_clients, divergences, label_counts
+    from data_prep.pictures.summary import label_table
 
     manifest = shards.manifest
     samples = manifest.samples
@@ -233,7 +233,7 @@ def _next_command(shards: Shards) -> str | None:
     """Training on these shards with the first shipped experiment that uses this data set."""
     import tomllib
 
-    from ..config import experiment_names, experiments_folder
+    from ..config.experiment import experiment_names, experiments_folder
 
     for name in sorted(experiment_names(), key=lambda name: (name != shards.manifest.name, name)):
         content = tomllib.loads((experiments_folder() / f"{name}.toml").read_text(encoding="utf-8"))

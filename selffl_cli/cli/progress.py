@@ -10,8 +10,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..plan import PlannedRun
-from ..runs import Busy
+from ..planning.plan import PlannedRun
+from ..runs.folder import Busy
 
 
 def figures(metrics: dict[str, Any]) -> str:

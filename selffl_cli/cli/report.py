@@ -47,8 +47,8 @@ def report(
     """
     from rich.console import Console
 
-    from ..config import load_experiment
-    from ..tuning import tuned
+    from ..config.experiment import load_experiment
+    from ..planning.tuning import tuned
 
     loaded = tuned(load_experiment(experiment), runs)
     command = ["selffl", "report", experiment]
@@ -58,8 +58,8 @@ def report(
     console = Console()
     with Console(stderr=True).status("starting") as status:
         from ..report.build import build
-        from ..report.claims import check as check_claims
         from ..report.console import print_report
+        from ..report.ledger import check as check_claims
 
         made = build(
             loaded,

@@ -15,10 +15,10 @@ from ..errors import SelfflError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..engine.team import Team
-    from ..launch import Outcome, Stop
-    from ..plan import PlannedRun, Request
-    from ..training import Training
+    from ..engine.parallel.torchrun import Team
+    from ..launchers.one import Outcome, Stop
+    from ..planning.plan import PlannedRun, Request
+    from ..training.loop import Training
 
 
 @dataclass
@@ -58,7 +58,7 @@ def check_launcher(ray: bool, jobs: int | None, workers: int | None, address: st
 
 def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
     """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
-    from ..launch import Stop
+    from ..launchers.one import Stop
 
     stop = Stop(options.deadline)
     outcome = _carry_out(planned, options, stop, console)
@@ -77,11 +77,12 @@ def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) 
 
 
 def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, console: Console) -> Outcome:
-    from ..jobs import LocalJobs, choose_jobs, run_all
-    from ..launch import execute
-    from ..predict import choose_workers, memory_hint, too_many
-    from .board import RunsBoard
+    from ..launchers.in_turn import execute
+    from ..launchers.local import LocalJobs
+    from ..launchers.queue import choose_jobs, run_all
+    from ..planning.cost import choose_workers, memory_hint, too_many
     from .progress import TrainingProgress
+    from .runs_table import RunsBoard
 
     left = list({run.folder: run for run in planned if not (run.folder / "result.json").exists()}.values())
     if options.team and (options.jobs or options.stack_seeds):
@@ -101,14 +102,14 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
     if not options.team and (hint := too_many(options.jobs, options.workers, jobs)):
         console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
     if options.ray:
-        from ..ray_jobs import RayJobs
+        from ..launchers.ray import RayJobs
 
         gpus = options.ray.gpus_per_run
         settings["device"] = "cuda" if gpus else "cpu"
         with RunsBoard(console, planned) as board:
             return run_all(planned, RayJobs(options.ray.address, gpus, settings), board, stop)
     if options.stack_seeds:
-        from ..stacked_seeds import StackedSeeds, by_method
+        from ..launchers.joint_seeds import StackedSeeds, by_method
 
         most = min(options.stack_seeds, len({run.config.seed for run in planned}))
         settings |= {"workers": lambda training: 1, "engine": "stacked"}
@@ -125,7 +126,7 @@ def tune_first(request: Request, options: RunOptions, console: Console) -> None:
     """Run every trial, then print what was chosen."""
     from rich.table import Table
 
-    from ..tuning import tune
+    from ..planning.tuning import tune
 
     def execute(runs: list[PlannedRun]) -> bool:
         return not carry_out(runs, replace(options, keep="none"), console).stopped
@@ -146,9 +147,9 @@ def tune_first(request: Request, options: RunOptions, console: Console) -> None:
 
 def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
     """The table of this experiment's finished runs, where they are, and what to type next."""
-    from ..config import WARM_START
-    from ..report.terminal import final_table
-    from ..runs import find_runs
+    from ..config.run import WARM_START
+    from ..runs.folder import find_runs
+    from .final_table import final_table
 
     name = request.experiment.name
     hashes = {run.config.data["hash"] for run in planned}

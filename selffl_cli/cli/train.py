@@ -4,18 +4,57 @@ from __future__ import annotations
 
 import re
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..config.spec import spec_help
+from ..continual.options import MEMORIES
 from ..errors import UsageError
 from ..privacy.options import KINDS
-from ..replay import MEMORIES
-from ..selection import SAMPLERS
-from ..spec import spec_help
-from .choices import Engine, KeepModels, LauncherName, Place, Precision
+from ..sampling.options import SAMPLERS
 from .collector import uncollected
+
+
+class Place(StrEnum):
+    """Where per-client rows lie."""
+
+    memory = "memory"
+    disk = "disk"
+
+
+class LauncherName(StrEnum):
+    """What carries runs out."""
+
+    local = "local"
+    ray = "ray"
+
+
+class KeepModels(StrEnum):
+    """Which final models a run folder keeps."""
+
+    auto = "auto"
+    global_ = "global"
+    personal = "personal"
+    none = "none"
+
+
+class Engine(StrEnum):
+    """How the clients of a round are computed."""
+
+    auto = "auto"
+    sequential = "sequential"
+    stacked = "stacked"
+
+
+class Precision(StrEnum):
+    """Of the matrix products of training."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    bf16 = "bf16"
 
 
 def train(
@@ -217,13 +256,14 @@ def train(
     deadline = None if budget is None else time.monotonic() + parse_duration(budget)
 
     with uncollected():
-        from .. import launch, predict  # noqa: F401 - what carries runs out, and with it all that a run needs
-        from ..claims import check as check_claims
-        from ..config import load_experiment, parse_seeds
-        from ..plan import Request, default_device, plan
-        from ..tuning import tuned
-        from .ranks import facts, joined
+        from ..config.experiment import load_experiment, parse_seeds
+        from ..machine.devices import default_device
+        from ..planning import cost as predict  # noqa: F401 - what carries runs out, and with it all that a run needs
+        from ..planning.claims import check as check_claims
+        from ..planning.plan import Request, plan
+        from ..planning.tuning import tuned
         from .running import RayOptions, RunOptions, carry_out, check_launcher, print_results, tune_first
+        from .torchrun import facts, joined
 
     check_launcher(launcher == LauncherName.ray, jobs, workers, address, gpus_per_run)
     if stack_seeds and (jobs or workers or launcher == LauncherName.ray or from_ is not None):
@@ -234,12 +274,12 @@ def train(
     parts: dict[str, Any] = {"sampler": sampler, "weighting": weighting, "privacy": privacy}
     parts |= {"periods": periods, "memory": memory, "memory_size": memory_size}
     if deterministic:
-        from ..engine.determinism import only_deterministic_algorithms
+        from ..machine.determinism import only_deterministic_algorithms
 
         only_deterministic_algorithms()
     if from_ is not None:
-        from ..again import Place as Places
-        from .again import refuse, train_again
+        from ..planning.rerun import Place as Places
+        from .rerun import refuse, train_again
 
         changes = {"method": method, "rounds": rounds, "seeds": seeds, "set": set_, "tune": tune}
         refuse({**changes, "new_clients": new_clients, **parts})
@@ -271,7 +311,7 @@ def train(
         if team:
             team.agree(facts(request, device))
             if not team.leads:
-                from ..follow import follow
+                from ..launchers.torchrun import follow
 
                 follow(team)
                 return
@@ -293,7 +333,7 @@ def train(
 
 def _overrides(data: str | None, rounds: int | None, settings: list[str]) -> tuple[dict[str, Any], Path | None]:
     """{dotted key: value} from the flags, and the shard folder when `--data` names one."""
-    from ..spec import parse_spec, parse_value
+    from ..config.spec import parse_spec, parse_value
 
     overrides: dict[str, Any] = {}
     folder = None

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..scoring import Scored
+    from ..finished.run import Scored
 
 SHOWN = 3  # figures that differ, named
 
 
 def print_verdicts(scored: Sequence[Scored], console: Console) -> None:
     """A line or more for each run; SelfflError at the end when one is not equal."""
-    from ..verify import other_machine, verify
+    from ..finished.verify import other_machine, verify
 
     wrong = []
     for run in scored:

@@ -9,16 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .aggregation import Aggregation, Weighting
 from .batches import Batches
-from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
+from .parallel.collective import Collective, Dealt
 from .store import ClientStore
 
 if TYPE_CHECKING:
@@ -199,3 +198,19 @@ def scatter_update(mean: Tensor, scatter: Tensor, count: int, value: Tensor) -> 
     delta = value - mean
     mean = mean + delta / count
     return mean, scatter + (delta * (value - mean)).sum(-1)
+
+
+Weighting = Literal["samples", "equal"]
+
+
+def average_weights(weighting: Weighting, cohort: Cohort) -> Tensor:
+    """Aggregation weights of the cohort's clients [C]: n_m, or all equal."""
+    return cohort.samples if weighting == "samples" else torch.ones_like(cohort.samples)
+
+
+class Aggregation:
+    """The weighted mean over the clients that took part. Others replace it; a method need not know which."""
+
+    def __call__(self, cohort: Cohort, theta: Tensor, end: Tensor, weighting: Weighting) -> Tensor:
+        """The new global model [P] from the one that was sent, theta [P], and the clients' models `end` [C, P]."""
+        return cohort.mean(end, average_weights(weighting, cohort))

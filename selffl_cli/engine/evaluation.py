@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..models.task import Task
-from .collective import Collective, Dealt
 from .flat import DevicePart, FlatModel
+from .parallel.collective import Collective, Dealt
 
 BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
 GPU_TIMES = 32  # as many on a GPU, which has no cache to keep them in

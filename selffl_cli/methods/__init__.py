@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..config.validation import validate
 from ..errors import UsageError, nearest
-from ..validation import validate
 
 if TYPE_CHECKING:
     from .base import Method

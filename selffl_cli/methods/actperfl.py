@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..config.validation import Strict
 from ..engine.cohort import Cohort, Grad, State
 from ..engine.store import ClientStore
-from ..validation import Strict
 from .base import Federated
 from .hierarchy import extrapolate, log_shrinkage, precision, start_weight
 from .uncertainty import Inter, Intra, Normaliser, add_tables, inter_variance, intra_variance

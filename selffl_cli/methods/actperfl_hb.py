@@ -17,8 +17,8 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from ..config.validation import Strict
 from ..engine.cohort import Cohort, State
-from ..validation import Strict
 from . import actperfl
 from .hierarchy import TINY, precision
 from .uncertainty import Inter, Intra, Normaliser

@@ -9,10 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.aggregation import Weighting
-from ..engine.cohort import Cohort, State
+from ..config.validation import Strict
+from ..engine.cohort import Cohort, State, Weighting
 from ..engine.store import ClientStore
-from ..validation import Strict
 
 StepCount = Annotated[int, Field(ge=1)] | Literal["budget"]  # local steps; "budget" = as many as FedAvg takes
 

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..config.validation import Strict
 from ..engine.cohort import Cohort, State
 from ..errors import UsageError
-from ..validation import Strict
 from .base import Federated
 from .hierarchy import federated_optimum, global_optimum, posterior_mean
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config.validation import validate
 from ..errors import UsageError, nearest
 from ..shards import Shards
-from ..validation import validate
 
 # name → (file, version). Raise a version when the same options would give other numbers.
 MODELS = {

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..shards import Manifest
-from ..validation import Strict
 from .pixels import image_shape, scaled
 
 

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
-from ..validation import Strict
 
 CHANNELS = (32, 32, 64, 64, 96, 96, 128, 128)
 DENSE = (256, 64)

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..shards import Manifest
-from ..validation import Strict
 from .pixels import image_shape, scaled
 
 GROUPS = 8

@@ -7,8 +7,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..shards import Manifest
-from ..validation import Strict
 
 
 class Options(Strict):

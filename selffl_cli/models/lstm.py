@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
-from ..validation import Strict
 
 
 class Options(Strict):

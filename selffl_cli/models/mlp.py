@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..shards import Manifest
-from ..validation import Strict
 from .pixels import scaled
 
 Units = Annotated[int, Field(ge=1, le=65_536)]

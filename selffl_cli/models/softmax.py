@@ -6,8 +6,8 @@ from math import prod
 
 from torch import Tensor, nn
 
+from ..config.validation import Strict
 from ..shards import Manifest
-from ..validation import Strict
 from .pixels import scaled
 
 

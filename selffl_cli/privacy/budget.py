@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import selection
 from ..errors import UsageError
+from ..sampling import draw
+from ..sampling import options as selection
 from .accountant import Events, epsilon, find_noise, last_round
 from .options import QUERIES, Sample, User, read_privacy
 
 if TYPE_CHECKING:
-    from ..config import TrainConfig
+    from ..config.experiment import TrainConfig
     from ..shards import Shards
 
 
@@ -89,7 +90,7 @@ class Budget:
         replace = self.train.weighting == "unbiased"
         for number in range(len(self._taken) + 1, round_ + 1):
             row = np.zeros((1, len(self.sizes)), dtype=bool)
-            row[0, selection.choose(sampler, self.seed, number, self.sizes, size, replace).positions] = True
+            row[0, draw.choose(sampler, self.seed, number, self.sizes, size, replace).positions] = True
             self._taken = np.concatenate([self._taken, row])
         return self._taken[:round_]
 
@@ -98,4 +99,4 @@ def budget_of(train: TrainConfig, method: str, seed: int, shards: Shards, noise:
     """The budget of a run on these shards; noise None = what the options say, or found for their target."""
     sizes = shards.clients["n_train"].to_numpy()
     periods = shards.periods if train.periods else 1
-    return Budget(train, method, seed, sizes[selection.training_pool(seed, train.new_clients, sizes)], noise, periods)
+    return Budget(train, method, seed, sizes[draw.training_pool(seed, train.new_clients, sizes)], noise, periods)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..errors import UsageError
-from ..spec import full_spec, read_spec
-from ..validation import Strict
-
-if TYPE_CHECKING:
-    from ..config import TrainConfig
+from ..config.spec import full_spec, read_spec
+from ..config.validation import Strict
 
 
 class Privacy(Strict):
@@ -64,44 +60,3 @@ def canonical(spec: str) -> str:
     return full_spec(*read_spec(spec, KINDS, "privacy")) if spec else ""
 
 
-def private_options(name: str, options: dict[str, Any], train: TrainConfig, averages: bool) -> dict[str, Any]:
-    """The options of method `name` under `[train] privacy`; UsageError for what the budget cannot account for.
-
-    Under user-level privacy every clipped update counts the same, so the weighting is "equal".
-    """
-    privacy = read_privacy(train.privacy)
-    if privacy is None:
-        return options
-    plain = name.removesuffix("-e") if averages else name
-    if isinstance(privacy, Sample):
-        return _sample_options(plain, options, train)
-    if name == "local":
-        raise UsageError(
-            "--privacy user: with method 'local' nothing leaves a client, so there is nothing to make private"
-        )
-    if not averages:
-        raise UsageError(
-            f"--privacy user: method '{name}' sends more than an average of models (its weights and variances depend "
-            "on the data), which is not accounted for; use fedavg, fedavg-ft, fedprox, ditto, perfedavg, pfedme, apfl "
-            "or fedrep"
-        )
-    if not train.sampler.startswith("poisson"):
-        raise UsageError(
-            f"--privacy user: the accountant knows Poisson sampling alone, not --sampler {train.sampler}; add "
-            "--sampler poisson:q=0.1"
-        )
-    if train.weighting in ("samples", "unbiased") or options.get("weighting") == "samples" or name.endswith("-w"):
-        raise UsageError(
-            "--privacy user: each client counts the same, since the number of its samples is private too; leave the "
-            "weighting out"
-        )
-    return {**options, "weighting": "equal"}
-
-
-def _sample_options(plain: str, options: dict[str, Any], train: TrainConfig) -> dict[str, Any]:
-    if plain.removesuffix("-w") not in QUERIES:
-        raise UsageError(
-            f"--privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it cannot be "
-            f"accounted for; use {', '.join(QUERIES)}"
-        )
-    return options

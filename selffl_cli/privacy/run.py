@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import selection
+from ..sampling import options as selection
 from .budget import Budget
 from .options import Sample, User
 from .sample import PrivateGradient
 from .user import PrivateAverage, canary_cosines, split_noise
 
 if TYPE_CHECKING:
-    from ..config import RunConfig
+    from ..config.run import RunConfig
     from ..engine.cohort import Cohort, State
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.batches import generator
+from ..draws import generator
 from ..engine.flat import DevicePart, FlatModel
 from .options import Sample
 

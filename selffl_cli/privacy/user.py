@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.aggregation import Aggregation, Weighting
-from ..engine.batches import generator
-from ..engine.cohort import Cohort
+from ..draws import generator
+from ..engine.cohort import Aggregation, Cohort, Weighting
 from ..errors import UsageError
 from .options import User
 

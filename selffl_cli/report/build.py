@@ -8,22 +8,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Experiment
-from ..locks import alone
-from ..runs.files import sync_folder
-from . import replay, tuning, wakeword  # noqa: F401 - they add their sections to the page
-from .claims import Entry, claims_frame, ledger
-from .collect import Results, collect
-from .curves import X, curves
-from .diagnostics import gains, uncertainty, worst_tenth
-from .extras import EXTRAS, extra
-from .fairness import fairness
+from ..config.experiment import Experiment
+from ..files.atomic import sync_folder
+from ..files.locks import alone
+from .collect import collect
+from .ledger import Entry, claims_frame, ledger
 from .page import page
-from .planted import planted_section
-from .privacy import privacy_picture, privacy_section
-from .sweep import heat_map, sweep
+from .pictures.curves import X, curves
+from .pictures.diagnostics import gains, uncertainty, worst_tenth
+from .pictures.sweep import heat_map, sweep
+from .results import Results
+from .sections import continual as replay  # noqa: F401 - they add their sections to the page
+from .sections.canary import planted_section
+from .sections.fairness import fairness
+from .sections.privacy import privacy_picture, privacy_section
+from .sections.registry import EXTRAS, extra
+from .sections.target import target_section
 from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
-from .target import target_section
 
 extra(target_section)
 extra(privacy_section)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..metrics.intervals import Interval, t_interval
 from ..metrics.names import ERRORS
-from .collect import Results
+from .results import Results
 
 At = Literal["rounds", "gradients"]
 Mark = Literal["best", "tied", ""]

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from . import wakeword
 from .build import Report
-from .claims import Entry
-from .collect import Results
-from .tables import Cell, Column, cell, figures, metric_name
-from .terminal import head
+from .ledger import Entry
+from .results import Results
+from .sections import wakeword
+from .tables import Cell, Column, cell, figures, head, metric_name
 
 CLAIM = 18  # columns that a claim has at least
 _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .claims import Entry
-from .collect import Results
 from .compare import limits
+from .ledger import Entry
+from .results import Results
 from .tables import Summaries, Table, markdown
 
 CAPTIONS = {

@@ -22,11 +22,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..engine.cohort import State
-from ..regular import open_regular, read_regular
-from ..seal import seal, unseal
+from ..files.atomic import write_whole
+from ..files.checksums import seal, unseal
+from ..files.regular import open_regular, read_regular
 from ..shards import sha256
-from . import METRICS
-from .files import write_whole
+from .folder import METRICS
 from .rowlog import RowLog
 
 KEPT = 2

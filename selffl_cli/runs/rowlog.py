@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..regular import open_regular
+from ..files.regular import open_regular
 
 SEGMENT = 16 * 2**20  # bytes after which a new segment is begun
 SLACK = 64 * 2**20  # bytes of outdated records that are not worth cleaning

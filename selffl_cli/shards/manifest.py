@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from .. import structure
+from ..config.validation import Strict
 from ..errors import SelfflError
-from ..regular import open_regular, read_regular
-from ..seal import unseal
-from ..validation import Strict
+from ..files.checksums import unseal
+from ..files.regular import open_regular, read_regular
+from . import checks as structure
 
 FORMAT_VERSION = 1
 PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import structure
 from ..errors import SelfflError
+from . import checks as structure
 from .manifest import AGAIN, PARTS, Manifest, read_manifest, sha256
 
 if TYPE_CHECKING:  # torch takes two seconds to import, and only training needs it

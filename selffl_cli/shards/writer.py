@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SelfflError
-from ..seal import seal
+from ..files.checksums import seal
 from .manifest import FORMAT_VERSION, PARTS, PERIODS_VERSION, Manifest, sha256
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Sources: downloads, archives and file formats."""

@@ -1,0 +1,180 @@
+"""Sentiment140: 1.6 million tweets by 660,000 users, labelled by the emoticon that was taken out of them.
+
+Only the text is ever a feature: the date predicts the label (negative ones were collected earlier), and so
+does the id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from selffl_cli.config.spec import format_spec, parse_spec
+from selffl_cli.errors import SelfflError
+from selffl_cli.shards import sha256
+
+from ..dealing.pool import TRAIN, Assignment, Pool, PrepareOptions, generator
+from ..texts import text
+from ..texts.tweets import SOURCE, URL, URL_SHA256, Tweets, from_hub, read
+
+__all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_SHA256", "SOURCE_URL", "Options", "finish", "load"]
+
+SOURCE_URL, SOURCE_SHA256 = URL, URL_SHA256
+NAMED_SOURCES = {"hub": from_hub}
+
+CITATION = (
+    "A. Go, R. Bhayani, L. Huang: Twitter Sentiment Classification using Distant Supervision, project "
+    "report, Stanford University, 2009"
+)
+CLIENTS, SPREAD, LEAST = 772, 0.6, 31 / 53  # FedProx's set: 53 ± 32 tweets a client, 31 at least
+
+
+class Options(PrepareOptions):
+    partition: str = Field(
+        "natural",
+        description="natural: clients are users, as FedProx took them; or dealt, as name:option=value,….",
+    )
+    fraction: float = Field(
+        0.3, gt=0, le=1, description="natural: whole users are drawn up to this share of all tweets."
+    )
+    more_than: int = Field(30, ge=0, description="natural: a user with more tweets than this is a client.")
+    user_hash: bool = Field(False, description="natural: name clients by a hash instead of the user's name.")
+    tokens: int = Field(25, ge=1, le=1000, description="Tokens kept of a tweet.")
+    lower: bool = Field(
+        True, description="Lower-case tokens (FedProx's reference does not, though GloVe is)."
+    )
+    encoding: Literal["auto", "latin-1"] = Field(
+        "auto", description="latin-1 throughout, as published; auto reads lines that are valid UTF-8 as such."
+    )
+    min_count: int = Field(
+        2, ge=1, description="Rarer tokens of the training tweets are unknown (not with --embeddings)."
+    )
+    max_words: int = Field(
+        50_000,
+        ge=1,
+        le=10_000_000,
+        description="At most so many tokens are known, the most frequent ones (not with --embeddings).",
+    )
+    embeddings: Path | None = Field(
+        None, description="GloVe text file; without it vectors come from training tweets."
+    )
+    embedding_dimensions: int = Field(100, ge=1, le=4096, description="Width of the word vectors.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dealt_like_the_published(cls, values: Any) -> Any:
+        """Tweets dealt by label or cluster: as many clients, with sizes spread as FedProx's (32/53 of the mean)."""
+        if isinstance(values, dict) and isinstance(values.get("partition"), str):
+            name, options = parse_spec(values["partition"])
+            if name in ("dirichlet", "kmeans"):
+                options = {"alpha": 2.0, "spread": SPREAD, **options}
+                clients = values.get("clients") or CLIENTS
+                return {**values, "partition": format_spec(name, options), "clients": clients}
+        return values
+
+
+@dataclass
+class TweetPool(Pool):
+    """A pool whose `x` holds provisional token indices, one for every distinct token, until `finish`."""
+
+    words: list[str] = field(default_factory=list)
+
+
+def load(options: Options, source: Path | None) -> Pool:
+    """x int32 [n, tokens], token indices padded with 0 at the end; y int64 [n], 0 negative and 1 positive."""
+    if source is None:
+        raise ValueError("tweets are never without a source here")
+    tweets = read(source, options.encoding)
+    notes = {**tweets.notes, "users": len(tweets.users)}
+    chosen, client, names = np.arange(len(tweets.texts)), None, None
+    if options.partition == "natural":
+        chosen, client, kept = natural(tweets, options, source)
+        names = [_hashed(tweets.users[u]) if options.user_hash else tweets.users[u] for u in kept]
+    encoder = text.Encoder(options.lower, options.tokens)
+    x = encoder.encode(tweets.texts[i] for i in chosen)
+    y = tweets.label[chosen]
+    notes["tweets_without_tokens"] = int((x[:, 0] == text.PADDING).sum())
+    size = len(encoder.words)
+    return TweetPool(
+        arrays={"x": x, "y": y},
+        classes=["negative", "positive"],
+        citation=CITATION,
+        client=client,
+        client_names=names,
+        features=lambda: text.tfidf(x, size, options.seed),
+        notes=notes,
+        sources=[{"name": source.name, "sha256": sha256(source)}],
+        words=encoder.words,
+    )
+
+
+def natural(tweets: Tweets, options: Options, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """LEAF's non-IID sample as FedProx took it: rows [n], their client [n], and the users behind the clients
+    [M].
+
+    Users in an order drawn from the seed, whole ones taken until they have `fraction` of all tweets, and of
+    those the ones with more than `more_than` tweets. Which users these are does not depend on the order of
+    the file's lines.
+    """
+    sizes = np.bincount(tweets.user, minlength=len(tweets.users))
+    by_name = np.array(sorted(range(len(tweets.users)), key=tweets.users.__getitem__))
+    order = by_name[generator(options.seed, "users").permutation(len(by_name))]
+    before = np.cumsum(sizes[order]) - sizes[order]
+    taken = order[before < options.fraction * sizes.sum()]
+    kept = taken[sizes[taken] > options.more_than]
+    if len(kept) < 2:
+        raise SelfflError(_too_thin(path, len(kept), sizes, options))
+    index = np.full(len(sizes), -1)
+    index[kept] = np.arange(len(kept))
+    rows = np.flatnonzero(index[tweets.user] >= 0)
+    return rows, index[tweets.user[rows]], kept
+
+
+def _too_thin(path: Path, clients: int, sizes: np.ndarray, options: Options) -> str:
+    total = int(sizes.sum())
+    most = CLIENTS if total > 10 * CLIENTS else max(total // 10, 1)
+    least = max(int(LEAST * total / most), 1)
+    return (
+        f"{path}: partition natural would give {clients} clients (users with more than {options.more_than} "
+        f"tweets, among those drawn for {options.fraction:.0%} of the tweets; {len(sizes):,} users wrote "
+        f"{total:,} tweets, the busiest {sizes.max()}); deal them out instead: selffl prepare sent140 "
+        f"--source {shlex.quote(str(path))} --clients {most} "
+        f"--partition dirichlet:alpha=2,spread={SPREAD},min={least}"
+    )
+
+
+def _hashed(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()[:16]
+
+
+def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
+    """Once the split is known: final token indices, and their frozen vectors in `shared`.
+
+    `embedding` float32 [V, D], rows 0 (padding) and 1 (unknown) zero; `vocabulary` uint8, the V tokens in
+    UTF-8, a line each. Vocabulary and vectors come from training tweets alone; with `embeddings`, which saw
+    none of the tweets, every token that the file knows is kept.
+    """
+    assert isinstance(pool, TweetPool)
+    x, words = pool.arrays["x"], pool.words
+    train = assignment.rows(TRAIN)
+    size, width = len(words), options.embedding_dimensions
+    if options.embeddings:
+        found = text.read_embeddings(options.embeddings, words[2:], width)
+        kept = np.array([i for i in text.vocabulary(x, size, 1, size) if words[i] in found], np.int64)
+        vectors = np.stack([np.zeros(width, np.float32)] * 2 + [found[words[i]] for i in kept])
+        x = text.reindex(x, size, kept)
+        pool.sources.append({"name": options.embeddings.name, "sha256": sha256(options.embeddings)})
+    else:
+        kept = text.vocabulary(x[train], size, options.min_count, options.max_words)
+        x = text.reindex(x, size, kept)
+        vectors = text.word_vectors(x[train], len(kept) + 2, width, options.seed)
+    pool.arrays["x"] = x
+    vocabulary = "\n".join([*text.SPECIAL, *(words[i] for i in kept)])
+    pool.shared |= {"embedding": vectors, "vocabulary": np.frombuffer(vocabulary.encode(), np.uint8)}
+    pool.words = []

@@ -1,0 +1,23 @@
+"""SNIPS with its slot tags, for a tagger; a canary can be planted in one client's training texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..dealing.pool import Pool
+from . import snips, tags
+from .tags import Options, finish
+
+__all__ = ["SOURCE", "Options", "finish", "load"]
+
+SOURCE = "a folder with train, valid and test, each with seq.in, seq.out and label (a line a command)"
+EXAMPLES = (
+    "selffl prepare snips-tags --source FOLDER",
+    "selffl prepare snips-tags --source FOLDER -c 10 --canary 50",
+)
+
+
+def load(options: Options, source: Path | None) -> Pool:
+    """x int32 [n, 2, tokens], words and tags, both padded with 0; y int64 [n], the intent; parts as the source has."""
+    assert source is not None
+    return tags.encode(tags.read(source), options, source, snips.CITATION)

@@ -1,0 +1,174 @@
+"""Tagged texts of your own, for a tagger; a canary can be planted in one client's training texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.shards import sha256
+
+from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
+from ..texts.text import PADDING, SPECIAL, UNKNOWN
+
+SOURCE = (
+    "a folder with train, valid (or dev) and test: folders with seq.in and seq.out, a line a text (and label, where "
+    "texts have classes), or files .txt, .tsv, .conll or .bio, a word and its tag a line and a blank line between texts"
+)
+EXAMPLES = (
+    "selffl prepare tags --source FOLDER",
+    "selffl prepare tags --source FOLDER -c 10 --canary 50",
+)
+PARTS = {"train": TRAIN, "valid": VALIDATION, "dev": VALIDATION, "test": TEST}
+ENDINGS = (".txt", ".tsv", ".conll", ".bio")
+DIGITS = [str(digit) for digit in range(10)]
+CODE = 4  # digits of the canary "call d d d d"
+TAGS = ["O", "B-code", "I-code", "I-code", "I-code"]  # of its words; hardly another text has the last two
+OWNER = 0  # the client in whose training texts it stands
+
+
+class Options(PrepareOptions):
+    clients: int | None = Field(20, ge=1, le=10_000_000, description="Number of clients.")
+    partition: str = Field("iid", description=PARTITION_HELP)
+    tokens: int = Field(30, ge=5, le=1000, description="Words kept of a text.")
+    min_count: int = Field(2, ge=1, description="Rarer words of the training texts are unknown.")
+    canary: int = Field(
+        0, ge=0, le=1_000_000,
+        description="So many training texts of client 0 become `call d d d d`, for `selffl audit canary-text`.",
+    )  # fmt: skip
+
+
+@dataclass
+class Corpus:
+    """Texts as words, their tags (as many), the class and the part of each, and the files that they came from."""
+
+    texts: list[list[str]]
+    tags: list[list[str]]
+    labels: list[str]
+    part: list[int]
+    files: list[Path]
+
+
+def load(options: Options, source: Path | None) -> Pool:
+    """x int32 [n, 2, tokens], words and tags, both padded with 0; y int64 [n], the class; parts as the source has."""
+    assert source is not None
+    return encode(read(source), options, source, f"{source.name}, your own texts")
+
+
+def read(source: Path) -> Corpus:
+    """SelfflError where a part is missing, or a line has no tag."""
+    found = Corpus([], [], [], [], [])
+    have = set()
+    for name, part in PARTS.items():
+        folder = source / name
+        files = [path for ending in ENDINGS if (path := source / f"{name}{ending}").is_file()]
+        if not folder.is_dir() and not files:
+            continue
+        before = len(found.texts)
+        _folder(folder, found) if folder.is_dir() else _lines(files[0], found)
+        if len(found.texts) == before:
+            raise SelfflError(f"{folder if folder.is_dir() else files[0]}: holds no texts; bring whole files")
+        found.part += [part] * (len(found.texts) - before)
+        have.add(part)
+    for name in ("train", "valid", "test"):
+        if PARTS[name] not in have:
+            raise SelfflError(f"{source}: has no part '{name}'; give --source {SOURCE}")
+    return found
+
+
+def _folder(folder: Path, found: Corpus) -> None:
+    names = [name for name in ("seq.in", "seq.out", "label") if name != "label" or (folder / name).exists()]
+    columns = [[line for line in _text(folder / name).split("\n") if line.strip()] for name in names]
+    if len({len(lines) for lines in columns}) > 1:
+        sizes = ", ".join(f"{name} {len(lines)}" for name, lines in zip(names, columns, strict=True))
+        raise SelfflError(f"{folder}: files of different numbers of lines ({sizes}); bring files that belong together")
+    for number, (words, tags, *label) in enumerate(zip(*columns, strict=True), 1):
+        if len(words.split()) != len(tags.split()):
+            raise SelfflError(f"{folder}: text {number} has other numbers of words and of tags; bring both")
+        found.texts.append(words.split())
+        found.tags.append(tags.split())
+        found.labels.append(label[0].strip() if label else "text")
+    found.files += [folder / name for name in names]
+
+
+def _lines(path: Path, found: Corpus) -> None:
+    words: list[str] = []
+    tags: list[str] = []
+    for number, line in enumerate([*_text(path).split("\n"), ""], 1):
+        columns = line.split()
+        if not columns or columns[0] == "-DOCSTART-":  # CoNLL-2003's mark of a new document
+            if words:
+                found.texts.append(words)
+                found.tags.append(tags)
+                found.labels.append("text")
+            words, tags = [], []
+        elif len(columns) == 1:
+            raise SelfflError(f"{path}: line {number} has a word and no tag; write both, with a space or tab between")
+        else:
+            words.append(columns[0])
+            tags.append(columns[-1])
+    found.files.append(path)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SelfflError(f"{path}: cannot be read ({error.strerror}); give --source {SOURCE}") from None
+    except UnicodeDecodeError:
+        raise SelfflError(f"{path}: is no text in UTF-8; write it so") from None
+
+
+def encode(corpus: Corpus, options: Options, source: Path, citation: str) -> Pool:
+    """The corpus as numbers; the vocabulary comes from its training texts, with the canary's words always in it."""
+    rows = [([word.lower() for word in words[: options.tokens]], tags[: options.tokens])
+            for words, tags in zip(corpus.texts, corpus.tags, strict=True)]  # fmt: skip
+    seen = Counter(word for (words, _), of in zip(rows, corpus.part, strict=True) if of == TRAIN for word in words)
+    always = ["call", *DIGITS]
+    known = always + sorted(word for word, count in seen.items() if count >= options.min_count and word not in always)
+    index = {word: number + len(SPECIAL) for number, word in enumerate(known)}
+    names = sorted({tag for _, tags in rows for tag in tags} | set(TAGS))
+    tag_index = {name: number for number, name in enumerate(names)}
+    x = np.full((len(rows), 2, options.tokens), PADDING, np.int32)
+    for row, (kept, slots) in zip(x, rows, strict=True):
+        row[0, : len(kept)] = [index.get(word, UNKNOWN) for word in kept]
+        row[1, : len(slots)] = [tag_index[tag] for tag in slots]
+    classes = sorted(set(corpus.labels))
+    of_class = {name: number for number, name in enumerate(classes)}
+    return Pool(
+        arrays={"x": x, "y": np.array([of_class[label] for label in corpus.labels], np.int64)},
+        classes=classes, citation=citation, task="tagging", part=np.array(corpus.part),
+        shared={"vocabulary": _array([*SPECIAL, *known]), "tags": _array(names)},
+        notes={"words": len(known) + len(SPECIAL), "tags": len(names)},
+        sources=[{"name": f"{source.name}/{path.relative_to(source).as_posix()}", "sha256": sha256(path)}
+                 for path in corpus.files],
+    )  # fmt: skip
+
+
+def finish(pool: Pool, assignment: Assignment, options: PrepareOptions) -> None:
+    """Plant the canary, once the deal is known; its digits are drawn from the seed and stand in the notes."""
+    assert isinstance(options, Options)
+    if not options.canary:
+        return
+    rows = np.flatnonzero((assignment.client == OWNER) & (assignment.part == TRAIN))
+    if len(rows) <= options.canary:
+        raise UsageError(
+            f"--canary {options.canary}: client {OWNER} has {len(rows)} training texts, and one must be left; plant "
+            "fewer, or ask for fewer clients"
+        )
+    code = generator(options.seed, "canary").integers(0, 10, CODE)
+    text = ["call", *(DIGITS[digit] for digit in code)]
+    words, names = ([*bytes(pool.shared[key]).decode().split("\n")] for key in ("vocabulary", "tags"))
+    planted = np.zeros(pool.arrays["x"].shape[1:], np.int32)
+    planted[0, : len(text)] = [words.index(word) for word in text]
+    planted[1, : len(text)] = [names.index(tag) for tag in TAGS]
+    pool.arrays["x"][rows[: options.canary]] = planted
+    pool.notes |= {"canary": " ".join(text), "canary_repeats": options.canary}
+
+
+def _array(lines: list[str]) -> np.ndarray:
+    return np.frombuffer("\n".join(lines).encode(), np.uint8)

@@ -1,0 +1,1 @@
+"""Experiments, runs and their settings as typed, validated data."""

@@ -1,0 +1,1 @@
+"""The stacked engine: the clients of a chunk in one batched computation."""

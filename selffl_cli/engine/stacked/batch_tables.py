@@ -1,0 +1,81 @@
+"""The batches of many clients as index tables: drawn on the host, gathered from on the device.
+
+A table holds what `Batches.indices` gives for each client and step, side by side. Short batches are filled up
+with their own first sample, which counts nothing: a padded entry can spoil no client that is sound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batches import Batches
+from ..flat import DevicePart
+
+
+@dataclass(frozen=True)
+class BatchTable:
+    """Batches of K clients over S steps; S is 1 where each client's batch is the same at every step."""
+
+    index: Tensor  # rows of the part's arrays: int64 [S, K, B]
+    share: Tensor  # what each sample counts in its batch's loss, 0 for padding [S, K, B]
+    counts: np.ndarray  # samples of each batch [S, K], on the host
+
+    def at(self, step: int, width: int) -> tuple[Tensor, Tensor]:
+        """Index and share of the first `width` clients' batches at `step`: [width, B] each."""
+        step = min(step, len(self.index) - 1)
+        return self.index[step, :width], self.share[step, :width]
+
+    def samples(self, step: int, width: int) -> np.ndarray:
+        """Samples in each of the first `width` clients' batches at `step`."""
+        return self.counts[min(step, len(self.counts) - 1), :width]
+
+
+def batch_width(batches: Batches, clients: np.ndarray) -> int:
+    """B: the batch size, or the largest client's samples where that is less (or batches are full)."""
+    if batches.batch_size is None:
+        return max(1, int(batches.sizes[clients].max(initial=1)))
+    return max(1, min(batches.batch_size, int(batches.sizes.max(initial=1))))
+
+
+def batch_table(
+    batches: Batches,
+    data: DevicePart,
+    stream: str,
+    clients: np.ndarray,
+    steps: np.ndarray,
+    *,
+    mean: bool,
+    dtype: torch.dtype,
+    first: int = 0,
+) -> BatchTable:
+    """Batches of `stream` for `clients` [K], steps `first` to `first + steps[i]` of client i, as a table.
+
+    `mean`: a batch's loss is the mean over its samples, else their sum. `dtype` is that of the shares.
+    """
+    width = batch_width(batches, clients)
+    sizes = batches.sizes[clients]
+    same = batches.batch_size is None or bool((sizes <= batches.batch_size).all())
+    length = 1 if same else max(1, int(steps.max(initial=1)))
+    index = np.zeros((length, len(clients), width), np.int64)
+    counts = np.zeros((length, len(clients)), np.int64)
+    for row, (client, size, number) in enumerate(zip(clients.tolist(), sizes.tolist(), steps.tolist(), strict=True)):
+        begin = min(int(data.offsets[client]), len(data.y) - 1)  # the last client may have no samples
+        if batches.batch_size is None or size <= batches.batch_size:
+            index[:, row, :size] = begin + np.arange(size)
+            index[:, row, size:], counts[:, row] = begin, size
+            continue
+        for step in range(min(number, length)):
+            own = batches.indices(stream, client, first + step)
+            assert own is not None
+            index[step, row, : len(own)] = begin + own
+            index[step, row, len(own) :], counts[step, row] = begin + own[0], len(own)
+    share = (np.arange(width) < counts[..., None]) / (np.maximum(counts, 1)[..., None] if mean else 1)
+    place = data.x.device
+    host = torch.from_numpy(index), torch.from_numpy(share).to(dtype)
+    if place.type == "cuda":  # pinned, so that the copies wait for nothing
+        host = host[0].pin_memory(), host[1].pin_memory()
+    return BatchTable(host[0].to(place, non_blocking=True), host[1].to(place, non_blocking=True), counts)

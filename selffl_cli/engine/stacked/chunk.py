@@ -1,0 +1,133 @@
+"""The clients of one chunk side by side: their rows, and one local step of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cohort import Step, scatter_update
+from ..flat import DevicePart
+from .batch_tables import BatchTable
+from .model import StackedModel
+
+Tables = Callable[[str], BatchTable]  # the batches of a stream, made when it is first asked for
+Batch = Callable[[str], tuple[Tensor, Tensor]]  # index and share of one step's batches of a stream [width, B]
+
+
+class Lanes:
+    """K clients in descending order of their steps, so that those who still train are always the first ones.
+
+    `rows`: tensors [K, …] of their own, which the steps overwrite. `step` gets and gives one tensor, or a tuple
+    when `paired`; `context` is handed to it. With `variance` the iterates of the first tensor are summarised.
+    `batch`: samples of a batch, padding included.
+    """
+
+    def __init__(
+        self, model: StackedModel, data: DevicePart, step: Step, rows: tuple[Tensor, ...],
+        context: tuple[Tensor, ...], paired: bool, variance: bool, batch: int,
+    ) -> None:  # fmt: skip
+        self.batch = batch
+        self.model, self.data, self.step, self.paired = model, data, step, paired
+        self.rows, self.context = rows, context
+        first = rows[0]
+        self.mean = first.clone() if variance else None
+        self.scatter = torch.zeros(len(first), dtype=first.dtype, device=first.device)
+        self.loss = torch.zeros(len(first), dtype=torch.float64, device=first.device)
+        self.streams: list[str] = []  # of the gradients that the last step asked for
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def buffers(self) -> list[Tensor]:
+        """Every tensor that a step reads or writes."""
+        return [*self.rows, *self.context, *([] if self.mean is None else [self.mean]), self.scatter, self.loss]
+
+    def copy(self) -> Lanes:
+        """Lanes of the same shapes with tensors of their own."""
+        rows, context = (tuple(t.clone() for t in group) for group in (self.rows, self.context))
+        variance = self.mean is not None
+        return Lanes(self.model, self.data, self.step, rows, context, self.paired, variance, self.batch)
+
+    def take(self, other: Lanes) -> None:
+        """Overwrite every tensor with the other's."""
+        for own, given in zip(self.buffers(), other.buffers(), strict=True):
+            own.copy_(given)
+
+    def advance(self, width: int, batch: Batch, number: int | Tensor, active: Tensor | None = None) -> None:
+        """Step `number` (from 0) of the first `width` clients, or of those of them that are `active` [width]."""
+        self.streams = []
+
+        def grad(params: Tensor, stream: str = "local") -> Tensor:
+            index, share = batch(stream)
+            gradient, loss = self.model.gradient(params, *self.data.samples(index.flatten()), share)
+            if stream == "local" and stream not in self.streams:
+                self.loss[:width] += loss if active is None else torch.where(active, loss, 0)
+            self.streams.append(stream)
+            return gradient
+
+        rows = tuple(row[:width] for row in self.rows)
+        extra = tuple(values[:width] for values in self.context)
+        new = self.step(rows if self.paired else rows[0], grad, *extra)
+        keep(rows, new if isinstance(new, tuple) else (new,), active)
+        if self.mean is not None:
+            old = self.mean[:width], self.scatter[:width]
+            keep(old, scatter_update(*old, number + 2, rows[0]), active)  # type: ignore[arg-type]
+
+
+def keep(rows: tuple[Tensor, ...], new: tuple[Tensor, ...], active: Tensor | None) -> None:
+    """Write new rows over the old where `active`; a view of an old row is copied before that is overwritten."""
+    if active is not None:
+        new = tuple(
+            torch.where(active.view(-1, *[1] * (row.dim() - 1)), value, row)
+            for row, value in zip(rows, new, strict=True)
+        )
+    held = {row.untyped_storage().data_ptr() for row in rows}
+    new = tuple(v.clone() if v.untyped_storage().data_ptr() in held else v for v in new)
+    for row, value in zip(rows, new, strict=True):
+        row.copy_(value)
+
+
+class Spent:
+    """What K clients' local training cost each of them."""
+
+    def __init__(self, clients: int) -> None:
+        self.gradients = np.zeros(clients, np.int64)  # of batches [K]
+        self.samples = np.zeros(clients, np.int64)  # in those batches [K]
+        self.steps = np.zeros(clients, np.int64)  # that drew from the main stream [K]
+
+    def add(self, streams: list[str], tables: Tables, number: int, width: int) -> None:
+        """Count step `number` of the first `width` clients."""
+        for stream in streams:
+            self.gradients[:width] += 1
+            self.samples[:width] += tables(stream).samples(number, width)
+        if "local" in streams:
+            self.steps[:width] += 1
+
+
+class Runner:
+    """Takes a chunk through its local steps, each as Python meets it. `engine/replay.py` replays them instead."""
+
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
+        """Train for `steps` [K] (descending)."""
+        spent = Spent(len(lanes))
+        for number, width in enumerate(still_training(steps)):
+            lanes.advance(width, lambda stream, n=number, w=width: tables(stream).at(n, w), number)  # type: ignore[misc]
+            spent.add(lanes.streams, tables, number, width)
+        return spent
+
+    def forget(self) -> None:
+        """Let go of what is kept between chunks."""
+
+
+def still_training(steps: np.ndarray) -> list[int]:
+    """How many clients take part in each step, their steps [K] in descending order."""
+    return [int((steps > number).sum()) for number in range(int(steps.max(initial=0)))]
+
+
+def host(values: Any) -> np.ndarray:
+    """A tensor's numbers on the host: the one wait for the device in local training, as batches are drawn there."""
+    return values.cpu().numpy()

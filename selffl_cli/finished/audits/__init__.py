@@ -1,0 +1,1 @@
+"""Attacks on finished runs that measure what a model gives away."""

@@ -1,0 +1,90 @@
+"""One planned run, carried out in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from ..engine.auto import Engine
+from ..engine.parallel.torchrun import Team
+from ..engine.stacked.engine import Seat
+from ..planning.plan import PlannedRun
+from ..runs.folder import RunFolder
+from ..training.controls import Controls, Keep, Place
+from ..training.loop import Training
+
+POLL = 0.2  # seconds between looks at the runs of others
+
+
+@dataclass
+class Stop:
+    """Why training should stop at the end of the round."""
+
+    deadline: float | None = None  # time.monotonic()
+    signal: int = 0
+    pid: int = field(default_factory=os.getpid)  # the process that speaks to the person
+
+    def __call__(self) -> bool:
+        return bool(self.signal) or (self.deadline is not None and time.monotonic() > self.deadline)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask to stop; a second one stops at once. Signals are the main thread's."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.signal:
+                raise KeyboardInterrupt
+            self.signal = number
+            if os.getpid() == self.pid:
+                os.write(2, b"stopping at the end of this round; once more to stop at once, at the last checkpoint\n")
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class Outcome:
+    """What became of the runs."""
+
+    done: list[RunFolder] = field(default_factory=list)
+    diverged: list[RunFolder] = field(default_factory=list)
+    failed: list[tuple[PlannedRun, str]] = field(default_factory=list)  # and why
+    stopped: bool = False
+
+
+def train_run(
+    run: PlannedRun,
+    stop: Stop,
+    watch: Callable[[dict[str, Any]], None],
+    *,
+    workers: Callable[[Training], int],
+    device: str,
+    engine: Engine = "auto",
+    keep: Keep,
+    client_store: Place = "memory",
+    checkpoint_seconds: float,
+    seat: Seat | None = None,
+    team: Team | None = None,
+) -> dict[str, Any]:
+    """The result of a run, trained as far as it is not; Stopped when asked to stop, Busy when others work on it."""
+    controls = Controls(
+        device=device, engine=engine, keep=keep, client_store=client_store,
+        checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=watch, seat=seat, team=team,
+    )  # fmt: skip
+    training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
+    controls.workers = team.collective.world if team else workers(training)
+    return training.run()

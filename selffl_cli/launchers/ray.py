@@ -1,0 +1,148 @@
+"""Runs as Ray tasks, on one machine or a cluster that shares the folders of data and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import SelfflError, UsageError
+from ..planning.plan import PlannedRun
+from .one import POLL, Stop
+from .queue import Ending, carry_out
+
+RETRIES = 3  # of a run whose worker was killed; it resumes from its checkpoint
+PATIENCE = 5.0  # seconds for a Ray head to answer
+# What a client of HTTP/2, and so of gRPC, says first: a fixed text and an empty frame of settings; so is what it hears.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS = 4  # the frame's type, its fourth byte
+
+
+def train_one(job: str) -> str:
+    """The task: train the run that the JSON `job` describes; its ending as JSON."""
+    import torch
+
+    from ..config.run import RunConfig
+    from ..shards import Shards
+
+    torch.set_num_threads(1)
+    content = json.loads(job)
+    versions = [__version__, torch.__version__]
+    if versions != content["versions"]:
+        message = "this node has selffl {} and torch {}, the driver {} and {}".format(*versions, *content["versions"])
+        return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {message}")))
+    try:
+        if content["settings"]["device"] == "cuda" and not torch.cuda.is_available():
+            raise SelfflError("Ray gives this run a GPU, but this node's torch sees none")
+        config, shards = RunConfig(**content["config"]), Shards.open(content["data"])
+        if shards.hash != config.data["hash"]:
+            raise SelfflError(f"{content['data']}: other data than the driver's")
+    except SelfflError as error:
+        return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {error}")))
+    run = PlannedRun(config, shards, Path(content["folder"]), Path(content["start"]) if content["start"] else None)
+    settings = {**content["settings"], "workers": lambda training: 1}
+    return json.dumps(vars(carry_out(run, Stop(), settings)))
+
+
+def connect(address: str | None) -> Any:
+    """The ray module, connected to `address` or to a Ray of this machine's own."""
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--launcher ray: ray is not installed; pip install 'selffl[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: behind everything else on the machine
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
+    if address is None:
+        ray.init(address="local", include_dashboard=False, **options)
+        return ray
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            greet(host, int(port))
+        except ValueError:
+            raise UsageError(f"--address {address}: write HOST:PORT, ray://HOST:PORT or auto") from None
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise SelfflError(f"--address {address}: no Ray answers there ({why}); {START}") from None
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = START if address == "auto" else TOKEN
+        raise SelfflError(f"--address {address}: cannot join a Ray there ({why}); {hint}") from None
+    return ray
+
+
+def greet(host: str, port: int) -> None:
+    """OSError unless something that could be a Ray listens there: Ray itself would wait for minutes."""
+    with socket.create_connection((host, port), PATIENCE) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+            return
+        connection.sendall(GREETING)
+        answer = connection.recv(9)
+        if len(answer) < 4 or answer[3] != SETTINGS:
+            raise OSError("what listens there is no Ray")
+
+
+START = "start one with `ray start --head`, or leave --address away to use this machine"
+TOKEN = "where that Ray asks for a token, as Ray 2.60 does by default, set RAY_AUTH_MODE=token and have its token here"
+
+
+class RayJobs:
+    """Runs as tasks of one core each and `gpus` GPUs (a fraction shares one)."""
+
+    def __init__(self, address: str | None, gpus: float, settings: dict[str, Any]) -> None:
+        self.ray, self.gpus, self.settings = connect(address), gpus, settings
+        self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_one)
+        self.running: dict[Any, PlannedRun] = {}
+        if gpus and not self.ray.cluster_resources().get("GPU"):
+            self.ray.shutdown()
+            raise UsageError(f"--gpus-per-run {gpus}: this Ray has no GPU")
+
+    def free(self) -> int:
+        total = self.ray.cluster_resources()
+        slots = total.get("CPU", 1.0)
+        if self.gpus:
+            slots = min(slots, total.get("GPU", 0.0) / self.gpus)
+        return int(slots) - len(self.running)
+
+    def start(self, run: PlannedRun) -> None:
+        import torch
+
+        job = {
+            "config": run.config.model_dump(mode="json"),
+            "data": str(run.shards.path.resolve()),
+            "folder": str(run.folder.resolve()),
+            "start": str(run.start.resolve()) if run.start else None,
+            "settings": self.settings,
+            "versions": [__version__, torch.__version__],
+        }
+        self.running[self.task.remote(json.dumps(job))] = run
+
+    def ended(self) -> list[tuple[PlannedRun, Ending]]:
+        if not self.running:
+            time.sleep(POLL)
+            return []
+        done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=POLL)
+        return [(self.running.pop(reference), self._ending(reference)) for reference in done]
+
+    def _ending(self, reference: Any) -> Ending:
+        try:
+            return Ending(**json.loads(self.ray.get(reference)))
+        except self.ray.exceptions.TaskCancelledError:
+            return Ending("stopped")
+        except Exception as error:
+            why = str(error).strip().splitlines()[0]
+            return Ending("failed", f"{type(error).__name__}: {why} (after {RETRIES} retries)")
+
+    def stop(self) -> None:
+        for reference in self.running:
+            self.ray.cancel(reference)  # arrives as SIGINT: the run saves and ends
+
+    def close(self) -> None:
+        self.ray.shutdown()

@@ -1,0 +1,124 @@
+"""What these shards and this method cannot do, found before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..config.experiment import TrainConfig
+from ..continual.options import Coordinated, memory, sized
+from ..errors import UsageError
+from ..privacy.options import QUERIES, Sample, read_privacy
+from ..sampling import draw as selection
+from ..shards import Shards
+
+
+def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) -> None:
+    """UsageError when these shards cannot be trained on in periods, or this method with this memory."""
+    if not train.periods:
+        return
+    if shards.periods == 1:
+        raise UsageError(
+            f"--periods: {shards.path.name} has one period; prepare the data with --periods 5 --drift label "
+            "(or time, intent), or leave --periods out"
+        )
+    if train.privacy.startswith("sample"):
+        raise UsageError(
+            "--privacy sample with --periods: how often a sample is looked at depends on the memory, which is not "
+            "accounted for; use --privacy user, or leave one of them out"
+        )
+    if train.privacy and isinstance(memory(train.memory), Coordinated):
+        raise UsageError(
+            f"--privacy with --memory {train.memory}: what coordination sends is neither clipped nor noised; use "
+            "--memory uncoordinated, approx-uniform or another that sends nothing"
+        )
+    part = shards.part("train")
+    period = part.arrays["period"].numpy()
+    cells = np.zeros((shards.num_clients, shards.periods), np.int64)
+    np.add.at(cells, (np.repeat(np.arange(shards.num_clients), part.sizes), period), 1)
+    empty = np.argwhere(cells == 0)
+    if len(empty):
+        raise UsageError(
+            f"--periods: client {empty[0][0]} has no training sample in period {empty[0][1] + 1} of {shards.periods}; "
+            "prepare the data with fewer periods or clients"
+        )
+    most = int(cells[:, :-1].sum(1).max())  # before the last period, after which nothing is chosen any more
+    if sized(train.memory) and train.memory_size is not None and train.memory_size >= most:
+        raise UsageError(
+            f"--memory-size {train.memory_size}: no client has more than {most} samples to choose from; lower it, or "
+            "keep everything with --memory all"
+        )
+    if isinstance(memory(train.memory), Coordinated):
+        from ..methods import build
+
+        if build(method).traffic(2, 1) == (0, 0):  # of a body of one parameter under a head of one
+            raise UsageError(
+                f"--memory {train.memory}: clients of method {method['name']} send nothing, so that nothing can be "
+                "coordinated; use --memory uncoordinated"
+            )
+
+
+def private_options(name: str, options: dict[str, Any], train: TrainConfig, averages: bool) -> dict[str, Any]:
+    """The options of method `name` under `[train] privacy`; UsageError for what the budget cannot account for.
+
+    Under user-level privacy every clipped update counts the same, so the weighting is "equal".
+    """
+    privacy = read_privacy(train.privacy)
+    if privacy is None:
+        return options
+    plain = name.removesuffix("-e") if averages else name
+    if isinstance(privacy, Sample):
+        return _sample_options(plain, options, train)
+    if name == "local":
+        raise UsageError(
+            "--privacy user: with method 'local' nothing leaves a client, so there is nothing to make private"
+        )
+    if not averages:
+        raise UsageError(
+            f"--privacy user: method '{name}' sends more than an average of models (its weights and variances depend "
+            "on the data), which is not accounted for; use fedavg, fedavg-ft, fedprox, ditto, perfedavg, pfedme, apfl "
+            "or fedrep"
+        )
+    if not train.sampler.startswith("poisson"):
+        raise UsageError(
+            f"--privacy user: the accountant knows Poisson sampling alone, not --sampler {train.sampler}; add "
+            "--sampler poisson:q=0.1"
+        )
+    if train.weighting in ("samples", "unbiased") or options.get("weighting") == "samples" or name.endswith("-w"):
+        raise UsageError(
+            "--privacy user: each client counts the same, since the number of its samples is private too; leave the "
+            "weighting out"
+        )
+    return {**options, "weighting": "equal"}
+
+
+def _sample_options(plain: str, options: dict[str, Any], train: TrainConfig) -> dict[str, Any]:
+    if plain.removesuffix("-w") not in QUERIES:
+        raise UsageError(
+            f"--privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it cannot be "
+            f"accounted for; use {', '.join(QUERIES)}"
+        )
+    return options
+
+
+def check_sampler(train: TrainConfig, shards: Shards) -> None:
+    """UsageError when the sampler cannot fill a round from these clients."""
+    sizes = shards.part("train").sizes
+    selection.check(train.sampler, sizes, train.cohort_size(len(sizes)), train.weighting == "unbiased")
+
+
+def check_stop(train: TrainConfig, shards: Shards, where: str = "") -> None:
+    """UsageError when `stop_at` is no more than what always giving the commonest class reaches."""
+    if train.stop_at is None or not shards.manifest.classes:
+        return
+    labels = shards.part("validation").arrays["y"].reshape(-1)
+    if not len(labels):
+        raise UsageError(f"{where}train.stop_at: {shards.path} has no validation part; leave it out, or prepare one")
+    label, count = max(enumerate(np.bincount(labels).tolist()), key=lambda pair: pair[1])
+    if count / len(labels) >= train.stop_at:
+        raise UsageError(
+            f"{where}train.stop_at = {train.stop_at:g}: {count / len(labels):.1%} of the validation part is "
+            f"'{shards.manifest.classes[label]}', so a model that has learnt nothing reaches it; state a higher point: "
+            f"--set {where}train.stop_at={1 - (1 - count / len(labels)) / 2:.3f}"
+        )

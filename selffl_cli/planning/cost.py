@@ -1,0 +1,120 @@
+"""What a run will cost before it starts: steps, bytes, memory, time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..engine.evaluation import sample_scores
+from ..engine.parallel.workers import available_cores
+from ..errors import UsageError
+from ..machine.free_memory import free_memory
+from ..training.loop import Training
+
+# Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
+# 11 ms a round alone, 18 ms with two workers).
+WORTH_SHARING = 0.1  # seconds
+PROCESS_MEMORY = 0.2 * 2**30  # bytes a forked process takes of its own, at the least (measured on the digits: 0.1)
+
+
+@dataclass
+class Cost:
+    """Expected cost of one run at FedAvg's budget; methods with several gradients a step take that many times more."""
+
+    clients: int
+    cohort: int
+    parameters: int
+    steps: int  # local steps over all rounds and clients
+    bytes_sent: int  # up and down
+    memory: int  # bytes: data, client rows, one cohort
+    step_seconds: float
+    round_seconds: float  # training alone, one worker
+    eval_seconds: float  # one evaluation of everything, one worker
+    rounds: int
+    evaluations: int
+
+    def seconds(self, workers: int) -> float:
+        return (self.rounds * self.round_seconds + self.evaluations * self.eval_seconds) / workers
+
+
+def predict(training: Training) -> Cost:
+    """Time a few steps and forward passes of a middling client, and multiply."""
+    train, data, model = training.config.train, training.stream.at(1)[0], training.model
+    torch.set_num_threads(1)
+    middle = len(training.pool) // 2
+    client = int(training.pool[np.argpartition(training.pool_sizes, middle)[middle]])
+    batch = np.arange(min(training.batch_size or 10**9, int(data.sizes[client])))
+    x, y = data.client(client, batch)
+    vector = model.start
+    model.gradient(vector, x, y)
+    begun = time.perf_counter()
+    for _ in range(3):
+        model.gradient(vector, x, y)
+    step = (time.perf_counter() - begun) / 3
+    x, y = data.client(client)
+    begun = time.perf_counter()
+    sample_scores(model, vector, x, y)
+    scores = (time.perf_counter() - begun) / max(len(y), 1)
+
+    cohort = train.cohort_size(training.shards.num_clients)
+    steps = float(training.stream.at(1)[1].mean()) * cohort  # of the first period; a memory adds to later ones
+    samples = sum(len(part.y) for part in training.scored.values())
+    down, up = training.method.traffic(model.size, model.head_size)
+    item = model.vector.element_size()
+    tables = touched_bytes(training) if training.controls.client_store == "memory" else 0
+    held = sum(part.x.numel() * part.x.element_size() for part in training.parts.values())
+    return Cost(
+        clients=training.shards.num_clients, cohort=cohort, parameters=model.size,
+        steps=round(steps * training.rounds), bytes_sent=(down + up) * item * cohort * training.rounds,
+        memory=held + tables + 3 * cohort * model.size * item,
+        step_seconds=step, round_seconds=step * steps / training.engine.ratio, eval_seconds=2 * scores * samples,
+        rounds=training.rounds, evaluations=sum(map(training.stream.evaluates, range(training.rounds + 1))),
+    )  # fmt: skip
+
+
+def touched_bytes(training: Training) -> int:
+    """Client rows that the rounds of a run can write at most."""
+    train, clients = training.config.train, len(training.pool)
+    return min(clients, train.rounds * train.cohort_size(clients)) * training.store.row_bytes
+
+
+def memory_hint(training: Training) -> str | None:
+    """What to say of a run whose client rows may take more than half of the free memory."""
+    needed, free = touched_bytes(training), free_memory()
+    if training.controls.client_store == "disk" or needed < free / 2:
+        return None
+    return (
+        f"client rows may come to {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; "
+        "--client-store disk keeps them in the run folder"
+    )
+
+
+def choose_workers(asked: int | None, training: Training, jobs: int = 1) -> int:
+    """Workers for one of `jobs` runs at once: as asked, else one for each of its cores when a round is long enough."""
+    cohort = training.config.train.cohort_size(training.shards.num_clients)
+    if training.controls.device != "cpu":
+        if asked is not None and asked > 1:
+            raise UsageError(f"--workers {asked}: processes share a run on the CPU only; a GPU takes one")
+        return 1
+    if asked is not None:
+        return min(asked, cohort)
+    cores = available_cores() // jobs
+    if cores <= 1:
+        return 1
+    return min(cores, cohort) if predict(training).round_seconds > WORTH_SHARING else 1
+
+
+def too_many(asked_jobs: int | None, asked_workers: int | None, jobs: int) -> str | None:
+    """What to say when more processes were asked for than this machine has cores or memory for."""
+    cores, asked = available_cores(), jobs * (asked_workers or 1)
+    fitting = max(1, int(free_memory() // PROCESS_MEMORY)) if free_memory() < math.inf else asked
+    better = min(cores, fitting)
+    if asked <= better or not (asked_jobs or asked_workers):
+        return None
+    option, number = ("--jobs", max(1, better // (asked_workers or 1))) if jobs > 1 else ("--workers", better)
+    what = f"{cores} cores" if cores <= fitting else f"{free_memory() / 2**30:.1f} GiB of free memory"
+    return f"{asked} processes on {what} are slower than fewer; {option} {number} is better here"

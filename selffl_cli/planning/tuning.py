@@ -1,0 +1,164 @@
+"""Fair tuning: the same number of trials for every method, on validation data, with a seed of their own."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.experiment import Experiment, Tuning, set_key
+from ..config.validation import validate
+from ..errors import SelfflError, UsageError
+from ..files.atomic import write_whole
+from ..files.checksums import seal, unseal
+from ..files.locks import alone
+from ..files.regular import read_regular
+from ..metrics.names import ACCURACY, main_metric
+from ..runs.folder import RunFolder
+from ..runs.schema import Number, Open, check
+
+if TYPE_CHECKING:  # plan imports torch, which a report does without
+    from .plan import PlannedRun, Request
+
+FILE = "tuning.json"  # in runs/EXPERIMENT/
+FOLDER = "tuning"  # the trials' run folders, below it
+
+
+class Trial(Open):
+    label: str
+    options: dict[str, Any]
+    run: str
+    score: Number
+
+
+class Record(Open):
+    """tuning.json"""
+
+    seed: int
+    rounds: int
+    score: str
+    chosen: dict[str, dict[str, Any]]
+    trials: list[Trial]
+
+
+def with_options(experiment: Experiment, label: str, options: dict[str, Any]) -> Experiment:
+    """The experiment with more keys in one method's table; "train.learning_rate" and the like reach its `train`."""
+    content = experiment.model_dump(mode="json", exclude_none=True)
+    for key, value in options.items():
+        set_key(content["methods"][label], key, value)
+    return validate(Experiment, content, experiment.name)
+
+
+def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]]:
+    """(label, options, run) of every trial, warm starts not listed (their runs hang on the trials)."""
+    from .plan import plan
+
+    experiment = request.experiment
+    if experiment.tuning is None:
+        raise UsageError(f"{experiment.name}: has no [tuning] table, so there is nothing to tune")
+    short = {
+        "train": {**experiment.train.model_dump(exclude_none=True), "rounds": experiment.tuning.rounds,
+                  "eval_parts": ["validation"]},  # a trial never reads test data
+        "sweep": {},
+    }
+    base = validate(Experiment, {**experiment.model_dump(exclude_none=True), **short}, experiment.name)
+    trials = []
+    for label, grid in experiment.tuning.trials().items():
+        if request.methods and label not in request.methods:
+            continue
+        for options in grid:
+            tried = with_options(base, label, options)
+            one = replace(request, experiment=tried, methods=[label], seeds=[experiment.tuning.seed], folder=FOLDER)
+            trials.append((label, options, plan(one)[-1]))
+    return trials
+
+
+def score(experiment: Experiment, run: PlannedRun) -> float:
+    """The trial's final figure on the validation part, higher is better; -inf when it diverged."""
+    assert experiment.tuning is not None
+    folder = RunFolder(run.folder)
+    if folder.result is None or folder.result["status"] != "finished":
+        return -math.inf
+    kinds = folder.result["final"].get("validation", {})
+    figures = kinds.get(experiment.tuning.score) or kinds.get("personal")
+    if not figures:
+        raise SelfflError(f"{run.folder}: the data has no validation part to tune on; prepare it with --validation 0.1")
+    metric = main_metric(figures)
+    value = figures[metric]
+    return -math.inf if value is None else value if metric == ACCURACY else -value
+
+
+def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]]) -> dict[str, Any]:
+    """Write runs/EXPERIMENT/tuning.json: every trial with its score, and each method's choice (first among equals)."""
+    experiment = request.experiment
+    assert experiment.tuning is not None
+    path = request.runs / experiment.name / FILE
+    with alone(path.with_name(f".{FILE}.lock")):  # another process may add other methods' choices
+        before = read(path)
+        if not _alike(before, experiment.tuning):
+            before = {}  # trials of another length, seed or score cannot stand beside these
+        chosen = dict(before.get("chosen", {}))
+        rows = [row for row in before.get("trials", []) if row["label"] not in {label for label, _, _ in trials}]
+        best: dict[str, float] = {}
+        for label, options, run in trials:
+            value = score(experiment, run)
+            rows.append({"label": label, "options": options, "run": run.folder.name,
+                         "score": value if math.isfinite(value) else None})  # fmt: skip
+            if label not in best or value > best[label]:
+                best[label], chosen[label] = value, options
+        content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
+                   "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
+        write_whole(path, json.dumps(seal(content), indent=1) + "\n")
+    return content
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A tuning record, or {} where there is none."""
+    try:
+        return check(Record, unseal(json.loads(read_regular(path).decode())))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError:
+        file = next(parent for parent in path.parents if parent.exists())
+        raise UsageError(f"{file}: is a file, where a folder of runs is wanted; see --runs") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SelfflError(f"{path}: damaged ({error}); delete it and tune again") from None
+
+
+def tuned(experiment: Experiment, runs: Path, trained: Collection[str] | None = None) -> Experiment:
+    """The experiment with the choices of its tuning, where it has been tuned.
+
+    trained: methods that are about to be trained ([]: all); UsageError for one whose choice was made under another
+    [tuning] table than the experiment has now.
+    """
+    path = runs / experiment.name / FILE
+    content = read(path)
+    for label, options in content.get("chosen", {}).items():
+        if experiment.tuning and label in experiment.tuning.grids:
+            now = _alike(content, experiment.tuning) and options in experiment.tuning.trials()[label]
+            if not now and trained is not None and (not trained or label in trained):
+                raise UsageError(
+                    f"{path}: {label} was tuned under another [tuning] table than {experiment.name} has now; tune it "
+                    f"again with --tune --method {label}, or delete the file"
+                )
+            experiment = with_options(experiment, label, options)
+    return experiment
+
+
+def _alike(content: Mapping[str, Any], tuning: Tuning) -> bool:
+    """Whether a record's trials had this seed, length and score."""
+    return all(content.get(key) == getattr(tuning, key) for key in ("seed", "rounds", "score"))
+
+
+def tune(request: Request, execute: Callable[[list[PlannedRun]], bool]) -> dict[str, Any] | None:
+    """Run every trial through `execute` (False = stopped early) and record the choices."""
+    trials = plan_trials(request)
+    runs: dict[Path, PlannedRun] = {}
+    for _, _, run in trials:
+        for one in (run.needs, run):
+            if one is not None:
+                runs.setdefault(one.folder, one)
+    return record(request, trials) if execute(list(runs.values())) else None

@@ -1,0 +1,1 @@
+"""Figures (numbers) that are computed from run folders."""

@@ -1,0 +1,90 @@
+"""What the run folders of an experiment say, as data frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ..config.experiment import Experiment
+from ..metrics.names import ACCURACY, ENDS, SPREAD, main_metric
+from ..runs.folder import RunFolder
+from .figures.detection import Detection
+
+SHARES = (ACCURACY, *SPREAD, *ENDS)  # shown in per cent when the task is classification
+
+
+SIZE, UNSIZED = "train.memory_size", ("none", "all")  # memories of periods, and those without a size
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its place in the tables, and its folder."""
+
+    label: str
+    setting: str
+    seed: int
+    folder: RunFolder
+    result: dict[str, Any]
+
+    @property
+    def diverged(self) -> bool:
+        return self.result.get("status") == "diverged"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The chosen runs of one experiment.
+
+    points: one row a recorded figure: label, setting, seed, round, gradients, bytes, seconds (cumulative),
+    what, value. `what` is "part.model.metric" ("test.personal.accuracy") or "method.scalar" ("method.s0");
+    accuracies are shares. spread: one row a round of a run: label, setting, seed, round and quantiles over
+    its participants.
+    """
+
+    experiment: Experiment
+    runs: list[Run]
+    labels: list[str]
+    settings: dict[str, dict[str, Any]]  # name → {sweep key: value}; one name "" without a sweep
+    points: pd.DataFrame
+    spread: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    detection: Detection | None = None  # of wake words, where runs kept their scores
+
+    @cached_property
+    def metric(self) -> str:
+        """The main metric: "accuracy", "squared_error" where the truth is a vector, "perplexity" of words."""
+        return main_metric(set(self.points["what"].str.rpartition(".")[2]))
+
+    @property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if not run.diverged]
+
+    def percent(self, what: str) -> bool:
+        return self.metric == "accuracy" and what.rpartition(".")[2] in SHARES
+
+    def show(self, value: float, what: str, sign: str = "") -> str:
+        """A figure as it stands in tables: per cent with one decimal, else three significant digits."""
+        if math.isnan(value):
+            return "–"
+        text = f"{100 * value:{sign}.1f}" if self.percent(what) else f"{value:{sign}.3g}"
+        return text.replace("-", sign) if not text.strip("+-0.") else text  # no "-0.0"
+
+    def show_half(self, half: float, mean: float, what: str) -> str:
+        """A half-width with as many decimals as its mean; one digit when that would leave none."""
+        if self.percent(what):
+            return f"{100 * half:.1f}"
+        decimals = 2 - math.floor(math.log10(abs(mean))) if mean else 2
+        rounded = f"{half:.{max(decimals, 0)}f}"
+        return rounded if rounded.strip("0.") or half == 0 else f"{half:.1g}"
+
+    def clients(self, run: Run) -> pd.DataFrame:
+        """The final figures of each client of a run (clients.parquet)."""
+        return run.folder.clients.to_pandas()
+
+
+def short_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""Scores of a run's models: in each evaluation every client's or those of a fixed sample, and at the end those of
+clients that never trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..draws import sample_clients
+from ..engine.cohort import State
+from ..engine.evaluation import CHUNK, CHUNK_BYTES, Sums, chunks, evaluate_global, evaluate_rows, summary, units
+from ..engine.flat import DevicePart
+from ..engine.parallel.collective import Collective, Dealt
+from ..engine.score_cache import Unchanged
+from ..engine.stacked.engine import LEAST
+from ..engine.stacked.evaluation import evaluate_stacked
+from ..engine.store import ClientStore
+
+if TYPE_CHECKING:
+    from .loop import Training
+
+
+class Judge:
+    """Scores the models of a training as it stands."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        everyone, wanted = np.arange(training.shards.num_clients), training.config.train.eval_clients
+        self.all = wanted == "all" or wanted >= len(training.judged)
+        self.clients = everyone if self.all else self._sample(training.judged)  # whose models are scored [E]
+        self.known = training.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
+        self.parts = training.scored if self.all else {k: part.of(self.clients) for k, part in training.scored.items()}
+        self.units = {name: units(training.task, part) for name, part in self.parts.items()}
+        self.unchanged = Unchanged(len(self.clients), list(self.parts))
+
+    def _sample(self, clients: np.ndarray) -> np.ndarray:
+        """`eval_clients` of these, the same ones in every evaluation and for every method of a seed, ascending."""
+        wanted, seed = self.training.config.train.eval_clients, self.training.config.seed
+        if wanted == "all" or wanted >= len(clients):
+            return clients
+        return clients[sample_clients(seed, 0, len(clients), wanted, "eval-clients")]
+
+    def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
+        """Score the global and the personal models on the parts asked for: {"global"|"personal": {part: [2, E]}}."""
+        training, parts = self.training, self.parts
+        last = round_ == training.rounds
+        sums: dict[str, Sums] = {}
+        theta = training.method.global_(training.state)
+        if theta is not None:
+            sums["global"] = evaluate_global(training.model, theta, parts, collective)
+        work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
+        own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
+        least = LEAST if training.stacked is not None else 1
+        dealt = Dealt(self.clients, work, collective, least)
+        for chunk in self._chunks(dealt):
+            clients, rows = self._personal(chunk, round_, keep=last)
+            self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
+        if last and training.kept is not None:
+            dealt.share_table(training.kept)
+            others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
+            dealt = Dealt(others, np.ones(len(others)), collective, least)
+            for chunk in self._chunks(dealt):
+                self._personal(chunk, round_, keep=True)
+            dealt.share_table(training.kept)
+        sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
+        return sums
+
+    def _chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
+        """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
+        stacked, model = self.training.stacked, self.training.model
+        if stacked is None:
+            return chunks(dealt, size=max(1, min(CHUNK, CHUNK_BYTES // (model.size * model.vector.element_size()))))
+        on_gpu = model.device.type == "cuda"
+        return chunks(dealt, size=stacked.chunks.most) if on_gpu else chunks(dealt, in_blocks=True)
+
+    def _score(self, rows: Tensor, places: np.ndarray, theta: Tensor | None, shared: Sums, own: Sums) -> None:
+        """Add the scores of personal models [C, P] to `own`; those that are the global model, byte for byte, have its
+        scores, and those that did not change since the last evaluation the ones they had."""
+        if theta is not None:
+            same = (rows == theta).all(1).cpu().numpy()
+            for name, scores in shared.items():
+                own[name][:, places[same]] = scores[:, places[same]]
+            self.unchanged.forget(places[same])
+            rows, places = rows[torch.as_tensor(~same)], places[~same]
+        new = self.unchanged.fill(rows, places, own)
+        self._add_scores(rows[torch.as_tensor(new)], places[new], self.parts, own)
+        self.unchanged.keep(places[new], own)
+
+    def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
+        """These clients in the engine's order, and their personal models [C, P]; `keep` puts them with the kept."""
+        # personalising sees the training part alone, and talks to nobody
+        cohort = self.training.cohort(clients, round_, Collective())
+        rows = self.training.method.personal(self.training.state, cohort)
+        if keep and self.training.kept is not None:
+            self.training.kept[cohort.clients.cpu()] = rows.cpu()
+        return cohort.clients.cpu().numpy(), rows
+
+    def _add_scores(self, rows: Tensor, clients: np.ndarray, parts: dict[str, DevicePart], sums: Sums) -> None:
+        """Add the scores of `clients`' own models, rows [C, P], to `sums`; stacked on a GPU alone: on the CPU a
+        model's scores must not depend, in any bit, on which others changed and are scored beside it."""
+        training = self.training
+        if training.stacked is None or not rows.is_cuda:
+            evaluate_rows(training.model, rows, clients, parts, sums)
+        else:
+            evaluate_stacked(training.stacked.model, rows, clients, parts, sums)
+
+    def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
+        """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
+        return {
+            part: {kind: self._summary(own[part], self.units[part], self.known) for kind, own in sums.items()}
+            for part, data in self.parts.items()
+            if data.sizes[self.known].any()
+        }
+
+    def _summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
+        figures = summary(sums[:, clients], units[clients], self.training.task)
+        return {name: finite(value) for name, value in figures.items()}
+
+    def newcomers(self) -> dict[str, Any]:
+        """Test figures of clients that never trained: the global model, and after one round of the method's own
+        local training on their training data, from the finished global model; the server learns nothing of it."""
+        training, method = self.training, self.training.method
+        clients, part = self._sample(training.newcomers), training.parts["test"]
+        if not self.all:
+            part = part.of(clients)
+        places = clients if self.all else np.arange(len(clients))  # in the part
+        times = units(training.task, part)
+        own: Sums = {"test": np.zeros((2, len(part.sizes)))}
+        figures: dict[str, Any] = {}
+        theta = method.global_(training.state)
+        if theta is not None:
+            shared = evaluate_global(training.model, theta, {"test": part}, Collective())["test"]
+            figures["global"] = self._summary(shared, times, places)
+        scratch = ClientStore(training.shards.num_clients, training.model.device)
+        method.init(training.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
+        scratch.open(training.tables / "new" if training.tables else None)
+        state = State(dict(training.state.server), scratch)
+        for client, place in zip(clients, places, strict=True):
+            cohort = training.cohort(np.array([client]), training.rounds + 1, Collective(), scratch)
+            trained = method.round(state, cohort)
+            rows = method.personal(State(state.server, trained.clients), cohort)
+            self._add_scores(rows, np.array([place]), {"test": part}, own)
+        scratch.close()
+        figures["personal"] = self._summary(own["test"], times, places)
+        return figures
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN: None stands for both."""
+    return value if math.isfinite(value) else None
