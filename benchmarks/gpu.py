@@ -452,8 +452,16 @@ def sections(arguments: argparse.Namespace, figures: dict[str, Any]) -> Iterator
     yield (
         f"A part of the tweets figure, on {source}, and the sum from it",
         table(
-            ["run", "rounds", "s/round", "s/evaluation", "five seeds in turn, s",
-             "five stacked, s/round", "s/evaluation", "five seeds stacked, s"],
+            [
+                "run",
+                "rounds",
+                "s/round",
+                "s/evaluation",
+                "five seeds in turn, s",
+                "five stacked, s/round",
+                "s/evaluation",
+                "five seeds stacked, s",
+            ],
             tweets(device, quick, arguments.tweets or [], figures),
         ),
     )

@@ -142,9 +142,7 @@ def find_or_prepare(
     if len(found) == 1:
         return found[0]
     if found:
-        raise SelfflError(
-            f"{found[0]} and {found[1]} have the same options but another source; give --source"
-        )
+        raise SelfflError(f"{found[0]} and {found[1]} have the same options but another source; give --source")
     raise SelfflError(
         f"no shards of {name} with these options under {out}; first run: {command(name, read, out)} "
         f"(FILE: {module.SOURCE})"

@@ -30,4 +30,4 @@ def shared_data() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--flips", type=int, help="bits to flip in each file (tests/test_damage.py)")
+    parser.addoption("--flips", type=int, help="bits to flip in each file (tests/runs/test_damage.py)")

@@ -259,8 +259,15 @@ class Harness:
             (self.base / f"{name}.toml").write_text(text)
 
         if not real:  # a fork has what its parent has imported
-            for module in ("launch", "predict", "report.build", "scoring", "verify", "audit.membership",
-                           *(f"cli.{name}" for name in ("train", "report", "prepare", "eval", "verify", "audit"))):
+            for module in (
+                "launch",
+                "predict",
+                "report.build",
+                "scoring",
+                "verify",
+                "audit.membership",
+                *(f"cli.{name}" for name in ("train", "report", "prepare", "eval", "verify", "audit")),
+            ):
                 importlib.import_module(f"selffl_cli.{module}")
             for module in ("prepare", "digits", "gaussian", "divergence", "summary"):
                 importlib.import_module(f"data_prep.{module}")

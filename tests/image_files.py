@@ -42,9 +42,7 @@ def mnist_files() -> dict[str, bytes]:
 def put(folder: Path, files: dict[str, bytes], packed: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / (name + ".gz" if packed else name)).write_bytes(
-            gzip.compress(content) if packed else content
-        )
+        (folder / (name + ".gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
     return folder
 
 

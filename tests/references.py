@@ -160,9 +160,7 @@ def apfl(s: Setting, a: float, adaptive: bool, weighted: bool) -> Result:
     return personal_or_global(theta, own, len(s.sizes))
 
 
-def fedrep(
-    s: Setting, head: np.ndarray, head_steps: int | None, body_steps: int | None, weighted: bool
-) -> Result:
+def fedrep(s: Setting, head: np.ndarray, head_steps: int | None, body_steps: int | None, weighted: bool) -> Result:
     """`head` [P] bool; steps None = the budget."""
     theta = s.theta
     head_of: Models = {}

@@ -177,8 +177,7 @@ def _figures(metric: str, value: float) -> dict[str, float]:
 def curve(end: float, rounds: int = 20, every: int = 5) -> dict[int, float]:
     """A learning curve that ends at `end`."""
     return {
-        r: end * (1 - 0.85 * float(np.exp(-4 * r / rounds))) if r < rounds else end
-        for r in range(0, rounds + 1, every)
+        r: end * (1 - 0.85 * float(np.exp(-4 * r / rounds))) if r < rounds else end for r in range(0, rounds + 1, every)
     }
 
 

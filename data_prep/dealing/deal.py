@@ -20,9 +20,7 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
     if natural and pool.client is not None:
         clients = len(pool.client_names) if pool.client_names else int(pool.client.max()) + 1
         if options.clients not in (None, clients):
-            raise UsageError(
-                f"partition 'natural' has {clients} clients, not {options.clients}; leave --clients out"
-            )
+            raise UsageError(f"partition 'natural' has {clients} clients, not {options.clients}; leave --clients out")
     elif options.clients is None and not natural:
         raise UsageError(f"partition '{options.partition}' needs a number of clients; add --clients")
     else:

@@ -38,9 +38,7 @@ def cluster(features: Any, clusters: int, rng: np.random.Generator) -> np.ndarra
         raise UsageError(f"kmeans:clusters={clusters}: there are only {features.shape[0]} samples")
     # one thread: the bits of a BLAS sum depend on the number of threads, and a tie can fall either way
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # fewer distinct samples than clusters is no error here
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters is no error here
         return KMeans(clusters, n_init=3, random_state=int(rng.integers(2**31))).fit_predict(features)
 
 
@@ -201,7 +199,5 @@ def partitioner(spec: str) -> Partitioner:
 def canonical(spec: str) -> str:
     """The one way to write a partition: options that have their default left out, the others by name."""
     options = partitioner(spec).model_dump(by_alias=True, exclude_defaults=True)
-    short = {
-        key: int(value) if value == int(value) else value for key, value in options.items()
-    }  # 2, not 2.0
+    short = {key: int(value) if value == int(value) else value for key, value in options.items()}  # 2, not 2.0
     return format_spec(parse_spec(spec)[0], short)

@@ -46,9 +46,7 @@ def spread_sizes(
     target = spread * samples / max(excess, 1e-300)  # coefficient of variation of what is above the minimum
     if target > 0.95 * math.sqrt(clients - 1):  # sqrt(M - 1) is reached when one client has everything
         limit = 0.95 * math.sqrt(clients - 1) * excess / samples
-        raise UsageError(
-            f"spread={spread:g}: {clients} clients can have {limit:.3g} at most; lower spread or min"
-        )
+        raise UsageError(f"spread={spread:g}: {clients} clients can have {limit:.3g} at most; lower spread or min")
 
     def weights(sigma: float) -> np.ndarray:
         return np.exp(sigma * (normal - normal.max()))
@@ -74,9 +72,7 @@ def power_law_sizes(
     return minimum + apportion(excess, (1.0 + rng.permutation(clients)) ** -exponent)
 
 
-def dirichlet_sizes(
-    samples: int, clients: int, rng: np.random.Generator, alpha: float, minimum: int = 1
-) -> np.ndarray:
+def dirichlet_sizes(samples: int, clients: int, rng: np.random.Generator, alpha: float, minimum: int = 1) -> np.ndarray:
     """Sizes [clients]: what is above `minimum` is shared out by one draw of a symmetric Dir(alpha)."""
     excess = check_sizes(samples, clients, minimum)
     return minimum + apportion(excess, draw_dirichlet(np.full(clients, alpha), rng))

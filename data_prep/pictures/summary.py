@@ -121,16 +121,12 @@ def _labels(figure: Any, ax: Any, shards: Shards) -> None:
 def _truths(ax: Any, shards: Shards) -> None:
     from safetensors.numpy import load_file
 
-    observed, truth = (
-        load_file(shards.path / f"{part}.safetensors")["x"][:, 0] for part in ("train", "test")
-    )
+    observed, truth = (load_file(shards.path / f"{part}.safetensors")["x"][:, 0] for part in ("train", "test"))
     order = _clients_axis(ax, -truth, "largest $\\theta_m$ first")
     size = 5 if len(order) <= SEPARATE else 2
     clients, order = _thin(np.arange(len(order))), _thin(order)
     ax.plot(clients, observed[order], "x", markersize=size, color=PART_COLOURS[1], label="observed $z_m$")
-    ax.plot(
-        clients, truth[order], "o", markersize=0.8 * size, color=PART_COLOURS[0], label="true $\\theta_m$"
-    )
+    ax.plot(clients, truth[order], "o", markersize=0.8 * size, color=PART_COLOURS[0], label="true $\\theta_m$")
     centre = float(load_file(shards.path / "shared.safetensors")["theta_0"][0])
     ax.axhline(centre, color="black", linewidth=0.8, linestyle="--", label="centre $\\theta_0$")
     ax.set_ylabel("value (first dimension)")

@@ -68,14 +68,10 @@ def open_member(
     for _, stream in members(path, look, limits):
         yield stream
         return
-    raise SelfflError(
-        f"{path}: holds no {what} (but {', '.join(seen[:5]) or 'nothing'}); bring the file as published"
-    )
+    raise SelfflError(f"{path}: holds no {what} (but {', '.join(seen[:5]) or 'nothing'}); bring the file as published")
 
 
-def _zip_members(
-    path: Path, wanted: Callable[[str], bool], limits: Limits
-) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
     with _told(path):
         archive = zipfile.ZipFile(path)
     with archive:
@@ -97,9 +93,7 @@ def _zip_members(
                 spent = counted.spent
 
 
-def _tar_members(
-    path: Path, wanted: Callable[[str], bool], limits: Limits
-) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(path: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
     with _told(path), path.open("rb") as head:
         magic = head.read(6)
     opener = next((opener for start, opener in COMPRESSION.items() if magic.startswith(start)), open)
@@ -174,6 +168,4 @@ def _told(path: Path) -> Iterator[None]:
     except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
         raise SelfflError(f"{path}: cannot be unpacked ({error}); bring the file as published") from None
     except OSError as error:
-        raise SelfflError(
-            f"{path}: cannot be read ({error.strerror or error}); bring the file again"
-        ) from None
+        raise SelfflError(f"{path}: cannot be read ({error.strerror or error}); bring the file again") from None

@@ -57,9 +57,7 @@ def fetch(
     except ValueError:
         known = False
     if not known:
-        raise UsageError(
-            f"'{url}' is no web address; write http://… or https://…, or give a file by --source FILE"
-        )
+        raise UsageError(f"'{url}' is no web address; write http://… or https://…, or give a file by --source FILE")
     target = cache / _file_name(url)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -192,9 +190,7 @@ def _attempt(client: httpx.Client, url: str, part: Path, progress: Progress | No
         return
     headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
     with client.stream("GET", url, headers=headers) as response:
-        if (
-            response.status_code == 416 and have
-        ):  # more bytes at hand than the file has: it is another one now
+        if response.status_code == 416 and have:  # more bytes at hand than the file has: it is another one now
             _discard(part)
             raise _Short("the file on the server has changed")
         response.raise_for_status()

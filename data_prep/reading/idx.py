@@ -60,9 +60,7 @@ def _read(stream: IO[bytes], where: str, name: str, read: Callable[[IO[bytes], s
         except _Wrong as error:
             raise SelfflError(f"{where}: {error}; bring the file as published") from None
         except OSError as error:
-            raise SelfflError(
-                f"{where}: cannot be read ({error.strerror or error}); bring it again"
-            ) from None
+            raise SelfflError(f"{where}: cannot be read ({error.strerror or error}); bring it again") from None
 
 
 class _Wrong(Exception):

@@ -34,9 +34,7 @@ def decode(encoded: bytes, shape: tuple[int, int, int], where: str) -> np.ndarra
             pixels = np.asarray(image.convert(MODES[channels]))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise SelfflError(
-            f"{where}: no whole PNG or JPEG image ({reason}); bring the file as published"
-        ) from None
+        raise SelfflError(f"{where}: no whole PNG or JPEG image ({reason}); bring the file as published") from None
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 
@@ -82,9 +80,7 @@ def columns(files: Sequence[Path], names: Sequence[str]) -> list[np.ndarray]:
     found = [pyarrow.chunked_array([c for t in tables for c in t[name].chunks]) for name in names]
     for name, column in zip(names, found, strict=True):
         if column.null_count:
-            raise SelfflError(
-                f"{files[0].parent}: column '{name}' has empty cells; bring the files as published"
-            )
+            raise SelfflError(f"{files[0].parent}: column '{name}' has empty cells; bring the files as published")
     return [column.to_numpy() for column in found]
 
 
@@ -136,9 +132,7 @@ def _opened(path: Path, names: Sequence[str]) -> Any:
     if missing:
         have = ", ".join(file.schema_arrow.names)
         file.close()
-        raise SelfflError(
-            f"{path}: has no column '{missing[0]}' (but {have}); bring the Parquet files as published"
-        )
+        raise SelfflError(f"{path}: has no column '{missing[0]}' (but {have}); bring the Parquet files as published")
     return file
 
 

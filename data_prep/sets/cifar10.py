@@ -84,9 +84,7 @@ def _read_binary(source: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
         return seen[-1] in BATCHES
 
     if source.is_dir():
-        files = {
-            path.name: path for path in sorted(source.rglob("*")) if path.is_file() and wanted(path.name)
-        }
+        files = {path.name: path for path in sorted(source.rglob("*")) if path.is_file() and wanted(path.name)}
         for name, path in files.items():
             with path.open("rb") as file:
                 found[name] = _records(file, str(path))

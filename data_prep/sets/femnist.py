@@ -19,8 +19,7 @@ NAMED_SOURCES = {"hub": hub.source(REPOSITORY, "its Parquet files and give their
 SHAPE = (1, 28, 28)
 CLASSES = [*"0123456789", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abcdefghijklmnopqrstuvwxyz"]
 CITATION = (
-    "S. Caldas et al.: LEAF: A Benchmark for Federated Settings, 2018; from P. Grother: NIST Special "
-    "Database 19, 1995"
+    "S. Caldas et al.: LEAF: A Benchmark for Federated Settings, 2018; from P. Grother: NIST Special Database 19, 1995"
 )
 
 
@@ -28,9 +27,7 @@ class Options(PrepareOptions):
     clients: int | None = Field(
         None, ge=1, le=10_000_000, description="natural: so many writers, drawn by the seed; default: all."
     )
-    partition: str = Field(
-        "natural", description="natural: clients are writers; or dealt, as name:option=value,…."
-    )
+    partition: str = Field("natural", description="natural: clients are writers; or dealt, as name:option=value,….")
 
 
 def load(options: Options, source: Path | None) -> Pool:

@@ -35,9 +35,7 @@ CITATION = (
     "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-Based Learning Applied to Document Recognition, "
     "Proceedings of the IEEE 86(11), 1998"
 )
-WRITERS_CITATION = (
-    "; writers from QMNIST: C. Yadav, L. Bottou: Cold Case: The Lost MNIST Digits, NeurIPS 2019"
-)
+WRITERS_CITATION = "; writers from QMNIST: C. Yadav, L. Bottou: Cold Case: The Lost MNIST Digits, NeurIPS 2019"
 
 
 class Options(PrepareOptions):

@@ -46,9 +46,7 @@ class Options(PrepareOptions):
     more_than: int = Field(30, ge=0, description="natural: a user with more tweets than this is a client.")
     user_hash: bool = Field(False, description="natural: name clients by a hash instead of the user's name.")
     tokens: int = Field(25, ge=1, le=1000, description="Tokens kept of a tweet.")
-    lower: bool = Field(
-        True, description="Lower-case tokens (FedProx's reference does not, though GloVe is)."
-    )
+    lower: bool = Field(True, description="Lower-case tokens (FedProx's reference does not, though GloVe is).")
     encoding: Literal["auto", "latin-1"] = Field(
         "auto", description="latin-1 throughout, as published; auto reads lines that are valid UTF-8 as such."
     )
@@ -61,9 +59,7 @@ class Options(PrepareOptions):
         le=10_000_000,
         description="At most so many tokens are known, the most frequent ones (not with --embeddings).",
     )
-    embeddings: Path | None = Field(
-        None, description="GloVe text file; without it vectors come from training tweets."
-    )
+    embeddings: Path | None = Field(None, description="GloVe text file; without it vectors come from training tweets.")
     embedding_dimensions: int = Field(100, ge=1, le=4096, description="Width of the word vectors.")
 
     @model_validator(mode="before")

@@ -38,9 +38,7 @@ class Options(PrepareOptions):
     test: float = Field(0.1, ge=0, lt=1, description="Share of a client's samples kept for testing.")
     alpha: float = Field(1.0, ge=0, le=1e6, description="Standard deviation of u_k, the mean of W_k and b_k.")
     beta: float = Field(1.0, ge=0, le=1e6, description="Standard deviation of B_k, the mean of v_k.")
-    iid: bool = Field(
-        False, description="One W and b for all and inputs around 0; alpha and beta are unused."
-    )
+    iid: bool = Field(False, description="One W and b for all and inputs around 0; alpha and beta are unused.")
 
 
 def load(options: Options, source: Path | None) -> Pool:

@@ -100,9 +100,7 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
                 raise Unusable(f"below {MIN_RATE} Hz or longer than {MAX_SECONDS:.0f} s")
             samples = file.read(dtype="float32")
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
-        raise Unusable(
-            "truncated" if data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") else "not audio"
-        ) from None
+        raise Unusable("truncated" if data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") else "not audio") from None
     if len(samples) < frames:
         raise Unusable("truncated")
     if not np.isfinite(samples).all():

@@ -78,9 +78,7 @@ class Channels:
         rng = generator(self.seed, "room")
         size = rng.uniform((4.5, 3.8, 2.4), (6.0, 4.8, 2.8))
         absorption, order = pyroomacoustics.inverse_sabine(rng.uniform(*RT60), size)
-        room = pyroomacoustics.ShoeBox(
-            size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=order
-        )
+        room = pyroomacoustics.ShoeBox(size, fs=RATE, materials=pyroomacoustics.Material(absorption), max_order=order)
         room.add_microphone(np.array([0.5 * size[0], 0.4, 1.0]))  # on a shelf by the wall
         for place in range(PLACES):  # 1.5 to 3.5 m away, standing or sitting
             x = (0.15 + 0.7 * (place + rng.uniform()) / PLACES) * size[0]

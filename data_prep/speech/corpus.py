@@ -172,16 +172,12 @@ def _owners(source: Path, text: str) -> dict[str, Owner]:
     return owners
 
 
-def _add_owner(
-    where: str, row: Mapping[str, str | None], owners: dict[str, Owner], groups: dict[str, str]
-) -> None:
+def _add_owner(where: str, row: Mapping[str, str | None], owners: dict[str, Owner], groups: dict[str, str]) -> None:
     name, client, group = ((row.get(column) or "").strip() for column in ("file", "client", "group"))
     if not name or not client:
         raise SelfflError(f"{where}: no file or no client; fill it in")
     if groups.setdefault(client, group) != group:
-        raise SelfflError(
-            f"{where}: client {client} is in groups {groups[client]} and {group}; give it one"
-        )
+        raise SelfflError(f"{where}: client {client} is in groups {groups[client]} and {group}; give it one")
     owner = Owner(client, group)
     if owners.setdefault(key(name), owner) != owner:
         raise SelfflError(
@@ -209,9 +205,7 @@ def parse_split(text: str) -> tuple[float, float, float] | None:
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)/(\d{1,3}(?:\.\d+)?)/(\d{1,3}(?:\.\d+)?)", text.strip())
     shares = [float(value) for value in match.groups()] if match else []
     if not shares or abs(sum(shares) - 100) > 1e-6 or shares[0] == 0 or shares[2] == 0:
-        raise ValueError(
-            "write official, or per cent of speakers for training, validation and test, such as 60/10/30"
-        )
+        raise ValueError("write official, or per cent of speakers for training, validation and test, such as 60/10/30")
     return shares[0], shares[1], shares[2]
 
 

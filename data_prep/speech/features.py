@@ -38,9 +38,7 @@ def filters() -> np.ndarray:
     edges = np.linspace(mel(np.array(LOWEST)), mel(np.array(RATE / 2)), BINS + 2)
     points = mel(np.arange(FFT // 2 + 1) * RATE / FFT)[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    return np.clip(
-        np.minimum((points - left) / (centre - left), (right - points) / (right - centre)), 0, None
-    )
+    return np.clip(np.minimum((points - left) / (centre - left), (right - points) / (right - centre)), 0, None)
 
 
 @cache

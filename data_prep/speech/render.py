@@ -202,9 +202,7 @@ def _batches(source: Path, jobs: dict[str, Job], crops: list[Job]) -> Iterator[l
 Result = tuple[list[Done], np.ndarray]
 
 
-def _in_order(
-    batches: Iterator[list[Job]], channels: Channels, frames: int
-) -> Iterator[tuple[list[Job], Result]]:
+def _in_order(batches: Iterator[list[Job]], channels: Channels, frames: int) -> Iterator[tuple[list[Job], Result]]:
     """Each batch (without its bytes) and its result, in order, with a bounded number of them under way."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     import torch  # noqa: F401 - before the fork, so that workers share it

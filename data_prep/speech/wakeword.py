@@ -236,9 +236,7 @@ def _check_share(asked: Plan, rendered: Rendered, clips: int, most: float) -> No
     if bad > most * total:
         rendered.file.close()
         name, reason = next(iter(asked.corpus.skipped.items()))
-        counts = ", ".join(
-            f"{count:,} {why}" for why, count in Counter(asked.corpus.skipped.values()).most_common(4)
-        )
+        counts = ", ".join(f"{count:,} {why}" for why, count in Counter(asked.corpus.skipped.values()).most_common(4))
         raise SelfflError(
             f"{asked.source}: {bad:,} of {total:,} recordings cannot be used ({counts}; {name}: {reason}), "
             f"more than {most:.1%}; mend the corpus or allow more by --max-bad"

@@ -197,9 +197,7 @@ def read_embeddings(path: Path, words: Iterable[str], width: int) -> dict[str, n
                     raise SelfflError(f"{path}: line {number} holds a number that is not finite")
                 found[token] = vector
     except OSError as error:
-        raise SelfflError(
-            f"{path}: cannot be read ({error.strerror}); give --embeddings a GloVe text file"
-        ) from None
+        raise SelfflError(f"{path}: cannot be read ({error.strerror}); give --embeddings a GloVe text file") from None
     if not whole:
         raise SelfflError(f"{path}: holds no word vectors; give --embeddings a GloVe text file")
     return found

@@ -79,9 +79,7 @@ def open_csv(path: Path) -> Iterator[IO[bytes]]:
 
     def wanted(name: str) -> bool:
         base = name.rpartition("/")[2]
-        return base == MEMBER or (
-            base.startswith("training") and base.endswith(".csv") and "__MACOSX" not in name
-        )
+        return base == MEMBER or (base.startswith("training") and base.endswith(".csv") and "__MACOSX" not in name)
 
     with open_member(path, wanted, f"training CSV such as {MEMBER}") as stream:
         yield stream
@@ -169,9 +167,7 @@ def _row(line: bytes, encoding: str) -> tuple[int, str, str, str] | str:
     content, odd = line.decode("latin-1"), ""
     if not line.isascii():
         if any("\x80" <= c <= "\x9f" for c in content):
-            odd = (
-                "in neither latin-1 nor UTF-8" if encoding == "auto" else "with control characters in latin-1"
-            )
+            odd = "in neither latin-1 nor UTF-8" if encoding == "auto" else "with control characters in latin-1"
         if encoding == "auto":
             with suppress(UnicodeDecodeError):
                 content, odd = line.decode("utf-8"), "in UTF-8"

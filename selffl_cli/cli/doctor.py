@@ -38,13 +38,9 @@ class Findings:
 
 
 def doctor(
-    data: Annotated[Path, typer.Option("--data", "-d", help="Where prepared data sets are kept.")] = Path(
-        "data"
-    ),
+    data: Annotated[Path, typer.Option("--data", "-d", help="Where prepared data sets are kept.")] = Path("data"),
     runs: Annotated[Path, typer.Option("--runs", "-r", help="Where run folders are kept.")] = Path("runs"),
-    speed: Annotated[
-        bool, typer.Option("--speed/--no-speed", help="Time one client step (a second).")
-    ] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time one client step (a second).")] = True,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time both engines on every model instead (a minute or two).")
     ] = False,
@@ -119,9 +115,7 @@ def _packages(findings: Findings) -> None:
     try:
         requirements = list(_requirements())
     except metadata.PackageNotFoundError:
-        findings.notes.append(
-            "selffl is not installed, only found in its folder; pip install -e . installs it."
-        )
+        findings.notes.append("selffl is not installed, only found in its folder; pip install -e . installs it.")
         return
     absent: dict[str, list[str]] = {}
     for package, least, extra in requirements:
@@ -138,9 +132,7 @@ def _packages(findings: Findings) -> None:
                 f"{package} {version} is too old; pip install '{package}>={wanted}' mends it."
             )
     if missing := absent.pop("", []):
-        findings.problems.append(
-            f"Missing: {', '.join(missing)}; install selffl again, with its dependencies."
-        )
+        findings.problems.append(f"Missing: {', '.join(missing)}; install selffl again, with its dependencies.")
     for extra, missing in absent.items():
         state = f"absent ({', '.join(missing)}); pip install 'selffl[{extra}]'" if missing else "present"
         findings.rows.append((f"extra {extra}", state))
@@ -167,24 +159,18 @@ def _torch(findings: Findings) -> Any:
         return None
     except Exception as error:  # a library that does not load raises OSError, ImportError or RuntimeError
         findings.rows.append(("torch", "does not load"))
-        findings.problems.append(
-            f"torch does not load: {' '.join(str(error).split())[:200]}; install it again."
-        )
+        findings.problems.append(f"torch does not load: {' '.join(str(error).split())[:200]}; install it again.")
         return None
     build = f"CUDA {torch.version.cuda} build" if torch.version.cuda else "CPU build"
     findings.rows.append(("torch", f"{torch.__version__}, {build}"))
     if torch.cuda.is_available():
         device = torch.cuda.get_device_properties(0)
         others = f" and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""
-        findings.rows.append(
-            ("device", f"cuda: {device.name}, {device.total_memory / 2**30:.0f} GiB{others}")
-        )
+        findings.rows.append(("device", f"cuda: {device.name}, {device.total_memory / 2**30:.0f} GiB{others}"))
     else:
         findings.rows.append(("device", f"cpu: {_cpu_name()}"))
         if shutil.which("nvidia-smi") and not torch.version.cuda:
-            findings.notes.append(
-                "An NVIDIA driver is here, but torch is a CPU build; a CUDA build would use it."
-            )
+            findings.notes.append("An NVIDIA driver is here, but torch is a CPU build; a CUDA build would use it.")
     if not torch.distributed.is_available():
         findings.notes.append("torch was built without torch.distributed: training runs in one process.")
     threads, wanted = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS", "not set")
@@ -199,9 +185,7 @@ def _torch(findings: Findings) -> Any:
 
 def _cpu_name() -> str:
     try:
-        names = re.findall(
-            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M
-        )
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
     except OSError:
         names = []
     return names[0].strip() if names else platform.processor() or platform.machine()
@@ -297,6 +281,4 @@ def _speed(findings: Findings, torch: Any) -> None:
     finally:
         torch.set_num_threads(threads)
     median = sorted(times)[len(times) // 2]
-    findings.rows.append(
-        ("client step", f"{median * 1e6:.0f} µs on one CPU thread (64-64-10 network, batch of 10)")
-    )
+    findings.rows.append(("client step", f"{median * 1e6:.0f} µs on one CPU thread (64-64-10 network, batch of 10)"))

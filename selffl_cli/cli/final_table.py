@@ -15,9 +15,7 @@ from ..report.tables import head
 from ..runs.folder import RunFolder
 
 Final = dict[str, Any]  # the last evaluation of a run
-Groups = dict[
-    tuple[str, str], list[Final | None]
-]  # by setting and label, one a seed; None for a diverged run
+Groups = dict[tuple[str, str], list[Final | None]]  # by setting and label, one a seed; None for a diverged run
 
 SETTINGS_A_TABLE = 4
 
@@ -56,9 +54,7 @@ def _whole(
         if any(_figure(final, part, model, metric) is not None for final in finals)
     ]
     table = _table(f"Finished runs: {words(main)}, mean over seeds", current)
-    table.caption = (
-        "→ just run; " if current else ""
-    ) + "worst tenth: mean test figure of the worst 10 % of clients"
+    table.caption = ("→ just run; " if current else "") + "worst tenth: mean test figure of the worst 10 % of clients"
     for name in ("seeds", *(column[0] for column in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     for label in labels:
@@ -68,9 +64,7 @@ def _whole(
     return table
 
 
-def _swept(
-    groups: Groups, labels: list[str], settings: list[str], main: str, current: Collection[str]
-) -> Table:
+def _swept(groups: Groups, labels: list[str], settings: list[str], main: str, current: Collection[str]) -> Table:
     """Personal models on test, one column a setting."""
     table = _table(f"Personal models on test: {words(main)}, mean over seeds", current)
     for setting in settings:
@@ -100,9 +94,7 @@ def _group(runs: Sequence[RunFolder]) -> Groups:
     latest: dict[tuple[str, str, int], RunFolder] = {}
     for run in runs:
         record = run.record
-        setting = ", ".join(
-            f"{k.rpartition('.')[2]}={_value(v)}" for k, v in record.get("setting", {}).items()
-        )
+        setting = ", ".join(f"{k.rpartition('.')[2]}={_value(v)}" for k, v in record.get("setting", {}).items())
         place = (setting, record["label"], int(record["seed"]))
         if place not in latest or _started(run) >= _started(latest[place]):
             latest[place] = run
@@ -140,9 +132,7 @@ def _figure(final: Final, part: str, model: str, metric: str) -> float | None:
 
 
 def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, main: str) -> str:
-    known = [
-        value for row in rows if row for value in [_figure(row, part, model, metric)] if value is not None
-    ]
+    known = [value for row in rows if row for value in [_figure(row, part, model, metric)] if value is not None]
     if not known:
         return "–"
     mean = float(np.mean(known))

@@ -209,8 +209,7 @@ def _table(console: Console, shards: Shards) -> None:
         held = (label_table(shards) > 0).sum(axis=1)
         table.add_row(
             "labels a client",
-            f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, "
-            f"of {len(manifest.classes)}",
+            f"{held.min()} fewest, {np.median(held):.0f} median, {held.max()} most, of {len(manifest.classes)}",
         )
     if manifest.periods > 1:
         table.add_row("periods", f"{manifest.periods}, drifting by {manifest.arguments['drift']}")

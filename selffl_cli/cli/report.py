@@ -27,18 +27,14 @@ def report(
         str,
         typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT", show_default=False),
     ],
-    runs: Annotated[
-        Path, typer.Option("--runs", "-r", file_okay=False, help="Where the run folders are.")
-    ] = Path("runs"),
+    runs: Annotated[Path, typer.Option("--runs", "-r", file_okay=False, help="Where the run folders are.")] = Path(
+        "runs"
+    ),
     out: Annotated[
         Path, typer.Option("--out", "-o", file_okay=False, help="Where to write; in a folder of the experiment's name.")
     ] = Path("results"),
-    x: Annotated[
-        list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")
-    ] = DEFAULT_AXES,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")
-    ] = False,
+    x: Annotated[list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")] = DEFAULT_AXES,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")] = False,
 ) -> None:
     """Turn an experiment's runs into tables, curves and judged claims.
 

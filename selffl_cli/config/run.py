@@ -13,7 +13,7 @@ from .train import YOUNGER, TrainConfig
 from .validation import Strict
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
-# tests/test_golden.py fails until it is.
+# tests/methods/test_golden.py fails until it is.
 ENGINE_VERSION = 1
 
 

@@ -82,5 +82,3 @@ def consistent(periods: bool, spec: str, size: int | None) -> None:
         raise ValueError("a memory is kept from period to period; add periods (--periods)")
     if sized(spec) and size is None:
         raise ValueError(f"memory '{spec}' needs its size; add memory_size (--memory-size 50)")
-
-

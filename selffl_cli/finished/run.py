@@ -105,10 +105,7 @@ class Scored:
         """{part: {"global"|"personal": figures over clients}}."""
         sums, task = self.sums(parts), self.model.task
         return {
-            part: {
-                kind: summary(own[part], units(task, self.part(part)), task)
-                for kind, own in sums.items()
-            }
+            part: {kind: summary(own[part], units(task, self.part(part)), task) for kind, own in sums.items()}
             for part in parts
         }
 

@@ -196,5 +196,3 @@ def _planned(
         start=made,
     )
     return PlannedRun(config, shards, config.folder(request.runs), start, warm)
-
-

@@ -60,8 +60,11 @@ def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]
     if experiment.tuning is None:
         raise UsageError(f"{experiment.name}: has no [tuning] table, so there is nothing to tune")
     short = {
-        "train": {**experiment.train.model_dump(exclude_none=True), "rounds": experiment.tuning.rounds,
-                  "eval_parts": ["validation"]},  # a trial never reads test data
+        "train": {
+            **experiment.train.model_dump(exclude_none=True),
+            "rounds": experiment.tuning.rounds,
+            "eval_parts": ["validation"],
+        },  # a trial never reads test data
         "sweep": {},
     }
     base = validate(Experiment, {**experiment.model_dump(exclude_none=True), **short}, experiment.name)

@@ -58,5 +58,3 @@ def read_privacy(spec: str) -> User | Sample | None:
 def canonical(spec: str) -> str:
     """The spec with every default written out."""
     return full_spec(*read_spec(spec, KINDS, "privacy")) if spec else ""
-
-

@@ -124,14 +124,10 @@ def _position(order: list[Any], item: Any) -> tuple[int, str]:
     return (order.index(item) if item in order else len(order), str(item))
 
 
-def _setting_names(
-    settings: list[dict[str, Any]], experiment: Experiment
-) -> dict[tuple[tuple[str, Any], ...], str]:
+def _setting_names(settings: list[dict[str, Any]], experiment: Experiment) -> dict[tuple[tuple[str, Any], ...], str]:
     """Each setting's short name ("clients=5, s0=0.1"), in the order of the sweep; the last part of a key
     serves when it is no other key's."""
-    keys = sorted(
-        {key for setting in settings for key in setting}, key=lambda k: _position(list(experiment.sweep), k)
-    )
+    keys = sorted({key for setting in settings for key in setting}, key=lambda k: _position(list(experiment.sweep), k))
     last = [key.rpartition(".")[2] for key in keys]
     short = {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
     unique = {_frozen(setting): setting for setting in settings}
@@ -143,9 +139,7 @@ def _setting_names(
         ]
 
     return {
-        frozen: ", ".join(
-            f"{short[key]}={short_text(unique[frozen][key])}" for key in keys if key in unique[frozen]
-        )
+        frozen: ", ".join(f"{short[key]}={short_text(unique[frozen][key])}" for key in keys if key in unique[frozen])
         for frozen in sorted(unique, key=place)
     }
 

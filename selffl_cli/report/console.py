@@ -50,11 +50,7 @@ def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
         if judgement.note:
             verdict += f"\n[dim]{escape(judgement.note)}[/]"
         mean, _, rest = entry.effect(results).partition(" ")
-        effect = (
-            mean
-            + (f"\n{escape(rest)}" if rest else "")
-            + (f"\n[dim]at {entry.level}[/]" if entry.level else "")
-        )
+        effect = mean + (f"\n{escape(rest)}" if rest else "") + (f"\n[dim]at {entry.level}[/]" if entry.level else "")
         left, _, right = entry.sides(results).partition(" vs ")
         table.add_row(
             verdict,

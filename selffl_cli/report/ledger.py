@@ -128,9 +128,7 @@ def _setting(claim: Claim, results: Results) -> str:
     for key in claim.where:
         known = {key for setting in results.settings.values() for key in setting}
         if key not in known:
-            raise UsageError(
-                f"claim '{claim.id}': where names '{key}', which is not swept{nearest(key, known)}"
-            )
+            raise UsageError(f"claim '{claim.id}': where names '{key}', which is not swept{nearest(key, known)}")
     found = [n for n, s in results.settings.items() if all(s.get(k) == v for k, v in claim.where.items())]
     if len(found) == 1:
         return found[0]
@@ -140,8 +138,7 @@ def _setting(claim: Claim, results: Results) -> str:
             f"claim '{claim.id}': no runs with {picked}; make them with: selffl train {results.experiment.name}"
         )
     raise UsageError(
-        f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name "
-        "one"
+        f"claim '{claim.id}': where ({picked}) fits {len(found)} settings ({'; '.join(found[:3])} …); name one"
     )
 
 
@@ -158,9 +155,7 @@ def _values(claim: Claim, side: Side, setting: str, results: Results, summary: A
     values = summary.seeds(setting, side.label, side.what)
     if values.empty and not all(run.diverged for run in runs) and not _may_be_withheld(side.what, results):
         known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]
-        raise UsageError(
-            f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}"
-        )
+        raise UsageError(f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}")
     return values
 
 
@@ -194,9 +189,7 @@ def _name_missing(claim: Claim, results: Results, setting: str, judgement: Judge
 
 def _name_diverged(claim: Claim, results: Results, setting: str, judgement: Judgement) -> Judgement:
     labels = {side.label for side in sides(claim)}
-    gone = sorted(
-        {r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting}
-    )
+    gone = sorted({r.label for r in results.runs if r.diverged and r.label in labels and r.setting == setting})
     if not gone:
         return judgement
     note = "; ".join(filter(None, [judgement.note, f"seeds of {', '.join(gone)} diverged"]))

@@ -22,9 +22,7 @@ def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFo
     places: dict[tuple[str, str, int], list[RunFolder]] = defaultdict(list)
     for folder in folders:
         record = folder.record
-        places[record["label"], str(sorted(record.get("setting", {}).items())), int(record["seed"])].append(
-            folder
-        )
+        places[record["label"], str(sorted(record.get("setting", {}).items())), int(record["seed"])].append(folder)
     chosen: list[RunFolder] = []
     remarks: list[str] = []
     other: list[str] = []
@@ -38,13 +36,10 @@ def choose(experiment: Experiment, folders: list[RunFolder]) -> tuple[list[RunFo
             why = "made with the experiment's present options" if current else "started last"
             left = ", ".join(f"`{f.path.name}`" for f in rivals if f is not best)
             remarks.append(
-                f"Of {len(rivals)} runs of one method and seed, `{best.path.name}` ({why}) is shown; not "
-                f"{left}."
+                f"Of {len(rivals)} runs of one method and seed, `{best.path.name}` ({why}) is shown; not {left}."
             )
     if other:
-        names = ", ".join(f"`{name}`" for name in other[:3]) + (
-            f" and {len(other) - 3} more" if len(other) > 3 else ""
-        )
+        names = ", ".join(f"`{name}`" for name in other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
         remarks.append(f"Made with other options than the experiment's TOML states now: {names}.")
     return chosen, remarks
 

@@ -134,9 +134,7 @@ def cell(summary: Summary, setting: str, label: str, what: str, mark: Mark = "")
 
 def costs(results: Results) -> Table:
     """What a method spent up to its last round: means over its finished seeds."""
-    last = results.points.groupby(["setting", "label", "seed"])[
-        ["round", "gradients", "bytes", "seconds"]
-    ].max()
+    last = results.points.groupby(["setting", "label", "seed"])[["round", "gradients", "bytes", "seconds"]].max()
     swept = len(results.settings) > 1
     rows = []
     for setting in results.settings:

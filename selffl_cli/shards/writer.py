@@ -155,11 +155,11 @@ def _data_hash(fields: Mapping[str, Any], table: pyarrow.Table) -> str:
     arrays = {name: digest for name, digest in fields["files"].items() if name.endswith(".safetensors")}
     digest = hashlib.sha256(f'{{"arrays": {json.dumps(arrays, sort_keys=True)}, "clients": {{'.encode())
     for number, name in enumerate(sorted(table.column_names)):
-        digest.update(f'{", " if number else ""}{json.dumps(name)}: ['.encode())
+        digest.update(f"{', ' if number else ''}{json.dumps(name)}: [".encode())
         for begin in range(0, len(table), HASHED):
             values = table[name].slice(begin, HASHED).to_pylist()
             text = json.dumps(values, sort_keys=True, default=str)[1:-1]
-            digest.update(f'{", " if begin else ""}{text}'.encode())
+            digest.update(f"{', ' if begin else ''}{text}".encode())
         digest.update(b"]")
     about = json.dumps([fields["format_version"], fields["task"], fields["classes"]])
     digest.update(f'}}, "format": {about}}}'.encode())

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..shards import Shards
 
 
-
 def write_clients(
     folder: Path, shards: Shards, sums: dict[str, Sums], judge: Judge, metric: str, store: ClientStore
 ) -> None:

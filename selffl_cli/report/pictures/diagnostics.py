@@ -53,9 +53,7 @@ def uncertainty(results: Results, out: Path) -> str | None:
         return save(fig, out, "uncertainty")
 
 
-def _scalar(
-    ax: Any, results: Results, label: str, setting: str, what: str, look: Look, scale: float = 1
-) -> None:
+def _scalar(ax: Any, results: Results, label: str, setting: str, what: str, look: Look, scale: float = 1) -> None:
     band = over_seeds(results, label, setting, what, "rounds")
     if band.empty:
         return
@@ -82,9 +80,7 @@ def _quantiles(ax: Any, results: Results, label: str, name: str, look: Look) -> 
 
 
 def _log(ax: Any) -> None:
-    values = np.concatenate(
-        [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)]
-    )
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)])
     if values.size and (values > 0).all():
         ax.set_yscale("log")
         plain_log(ax.yaxis)

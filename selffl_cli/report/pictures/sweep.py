@@ -56,9 +56,7 @@ def _values(results: Results, key: str) -> list[Any]:
     return values
 
 
-def _grid(
-    results: Results, summary: Summary, out: Path, name: str, key: str, whats: Sequence[tuple[str, str]]
-) -> str:
+def _grid(results: Results, summary: Summary, out: Path, name: str, key: str, whats: Sequence[tuple[str, str]]) -> str:
     panels: dict[str, list[tuple[float, str]]] = {}
     others = [other for other in results.experiment.sweep if other != key]
     for setting, values in results.settings.items():
@@ -124,9 +122,7 @@ def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
         ax.set_xscale("log")
         ax.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
         ax.minorticks_off()
-    ys = np.concatenate(
-        [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)]
-    )
+    ys = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)])
     ys = ys[np.isfinite(ys)]
     if not what.endswith("accuracy") and ys.size and ys.min() > 0 and ys.max() > 10 * ys.min():
         ax.set_yscale("log")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..compare import Summary
     from ..results import Results
 
+
 def fairness(results: Results, summary: Summary, out: Path) -> str | None:
     """Light and heavy clients, and every group, one row a method: means over clients and seeds."""
     if len(results.settings) > 1:

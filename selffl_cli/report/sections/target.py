@@ -10,6 +10,7 @@ from ..figures.target import FIGURES
 if TYPE_CHECKING:
     from ..results import Results
 
+
 def target_section(results: Results, folder: Path) -> str:
     """Markdown, or "" when the experiment names no target."""
     asked = results.experiment.report

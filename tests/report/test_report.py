@@ -1,0 +1,303 @@
+"""Reports from run folders: lookups, marks, refusals, the ledger, and files that are the same each time."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
+
+from selffl_cli.cli.final_table import final_table
+from selffl_cli.cli.main import main
+from selffl_cli.errors import UsageError
+from selffl_cli.metrics.intervals import t_interval
+from selffl_cli.report.build import build
+from selffl_cli.report.collect import collect
+from selffl_cli.report.compare import Summary, at_equal, limits
+from selffl_cli.report.console import print_report
+from selffl_cli.runs.folder import find_runs
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("selffl_cli.report.build._draw", lambda *_: [])
+    yield
+
+
+# equal rounds and equal gradients
+
+
+def test_equal_gradients_reads_the_last_evaluation_at_or_before(tmp_path: Path) -> None:
+    # slow takes 10 gradients a round, 200 in all; quick takes 16, and was evaluated at 80, 160, 240, 320
+    write_run(tmp_path, "slow", 0, {0: 0.1, 5: 0.2, 10: 0.3, 15: 0.4, 20: 0.5}, gradients=10, personal=0)
+    write_run(tmp_path, "quick", 0, {0: 0.1, 5: 0.6, 10: 0.7, 15: 0.8, 20: 0.9}, gradients=16, personal=0)
+    results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
+    assert limits(results, "gradients").tolist() == [200]
+    at = at_equal(results, "gradients").set_index(["label", "what"])["value"]
+    assert at["slow", WHAT] == 0.5
+    assert at["quick", WHAT] == 0.7  # 160 <= 200 < 240
+    at = at_equal(results, "rounds").set_index(["label", "what"])["value"]
+    assert (at["slow", WHAT], at["quick", WHAT]) == (0.5, 0.9)
+
+
+def test_the_limit_is_of_each_seed(tmp_path: Path) -> None:
+    for seed, cost in ((0, 10), (1, 20)):
+        write_run(tmp_path, "slow", seed, curve(0.9), gradients=cost)
+        write_run(tmp_path, "quick", seed, curve(0.9), gradients=30)
+    results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
+    assert limits(results, "gradients").to_dict() == {("", 0): 200, ("", 1): 400}
+
+
+@pytest.mark.parametrize("start", [{0: 0.1}, {}])
+def test_no_figure_at_equal_gradients_of_a_method_not_evaluated_by_then(
+    tmp_path: Path, no_pictures: None, start: dict[int, float]
+) -> None:
+    """Nor the mean of those of its seeds that were: the other methods' means would be over other seeds."""
+    for seed, cost in enumerate((10, 16)):  # "late" reaches 200 gradients after 20 rounds, or after 12 of 20
+        write_run(tmp_path / "runs", "early", seed, curve(0.9), gradients=10)
+        write_run(tmp_path / "runs", "late", seed, {**start, 20: 0.9}, gradients=cost)
+    report = make(tmp_path, methods={"early": {}, "late": {}})
+    at = report.both["gradients"]
+    assert at.seeds("", "late", WHAT).empty and len(at.seeds("", "early", WHAT)) == 2
+    assert report.tables[0].rows[1][3].value == "–"
+    assert len(report.both["rounds"].seeds("", "late", WHAT)) == 2
+    assert "Not every run of late was evaluated" in (report.folder / "README.md").read_text()
+    stated = claim("late:test.personal", "early:test.personal", at="gradients")
+    with pytest.raises(UsageError, match="late was first evaluated after the gradients"):
+        make(tmp_path, methods={"early": {}, "late": {}}, claims=[stated])
+
+
+def test_equal_rounds_is_the_last_that_all_reached(tmp_path: Path) -> None:
+    write_run(tmp_path, "long", 0, {0: 0.1, 10: 0.5, 20: 0.9}, personal=0)
+    write_run(tmp_path, "short", 0, {0: 0.1, 10: 0.4}, personal=0)
+    results = collect(experiment(methods={"long": {}, "short": {}}), tmp_path)
+    at = at_equal(results, "rounds").set_index(["label", "what"])["value"]
+    assert at["long", WHAT] == 0.5
+
+
+def test_a_diverged_run_is_named_and_in_no_mean(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    for seed in range(5):
+        write_run(tmp_path / "runs", "pfedme", seed, {0: 0.1, 2: 0.2}, status="finished" if seed else "diverged")
+    report = make(tmp_path)
+    assert any("pfedme, seed 0" in note and "round 2" in note for note in report.results.notes)
+    row = next(row for row in report.tables[0].rows if row[0].value == "pfedme")
+    assert row[1].value == "4 (1 diverged)"
+    assert limits(report.results, "rounds")["", 0] == 20  # not the diverged run's 2
+
+
+# means, intervals, marks
+
+
+def test_figures_are_means_with_t_intervals(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    report = make(tmp_path)
+    frame = pd.read_csv(report.folder / "tables.csv")
+    row = frame.query("method == 'fedavg' and figure == @WHAT and equal == 'rounds'").iloc[0]
+    values = [0.92, 0.93, 0.94, 0.95, 0.96]
+    assert row["mean"] == pytest.approx(0.94)
+    assert row["half_width_95"] == pytest.approx(t_interval(values).half)
+    assert row["half_width_95"] == pytest.approx(2.776445 * 0.0158114 / 5**0.5, rel=1e-5)
+    assert "94.0 ± 2.0" in (report.folder / "README.md").read_text()
+
+
+def test_best_is_bold_only_when_it_is_apart_from_every_other(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    summary = Summary(collect(experiment(), tmp_path / "runs"), "rounds")
+    # unpaired, the seeds' spread of 0.016 would hide the difference of 0.03; paired, it does not
+    assert summary.marks("", WHAT) == {"actperfl": "best"}
+    for seed in range(5):
+        write_run(tmp_path / "runs", "twin", seed, curve(0.93 + 0.01 * seed + (0.002 if seed % 2 else -0.003)))
+    summary = Summary(collect(experiment(), tmp_path / "runs"), "rounds")
+    assert summary.marks("", WHAT) == {"actperfl": "tied", "twin": "tied"}
+    page = (make(tmp_path).folder / "README.md").read_text()
+    assert "**9" not in page and "†" in page
+
+
+def test_lower_is_better_for_errors(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, "good", seed, curve(0.5 + 0.1 * seed), metric="squared_error")
+        write_run(tmp_path, "bad", seed, curve(0.9 + 0.11 * seed), metric="squared_error")
+    results = collect(experiment(methods={"good": {}, "bad": {}}), tmp_path)
+    assert results.metric == "squared_error"
+    summary = Summary(results, "rounds")
+    assert summary.marks("", "test.personal.squared_error") == {"good": "best"}
+    assert summary.marks("", "test.personal.worst_tenth") == {"good": "best"}
+    assert summary.marks("", "test.personal.std") == {}
+
+
+def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs", seeds=1)
+    report = make(tmp_path, claims=[claim("actperfl:test.personal", "fedavg:test.personal")])
+    page = (report.folder / "README.md").read_text()
+    assert "interval is withheld" in page and "**9" not in page
+    table = page[page.index("### Test accuracy") : page.index("### Training")]
+    assert "±" not in table
+    assert report.entries[0].judgement.verdict == "undecided"
+    assert "[" not in report.entries[0].effect(report.results)
+
+
+# what is written and shown
+
+
+def test_same_runs_same_bytes(tmp_path: Path) -> None:
+    five_seeds(tmp_path / "runs")
+    stated = [claim("actperfl:test.personal", "fedavg:test.personal", paper="+2")]
+    both = []
+    for name in ("one", "two"):
+        made = build(
+            experiment(claims=stated),
+            tmp_path / "runs",
+            tmp_path / name,
+            ["rounds", "bytes"],
+            "selffl report made",
+        )
+        both.append({path.name: path.read_bytes() for path in made.folder.iterdir()})
+    assert both[0] == both[1]
+    pictures = {"curves-rounds", "curves-bytes", "uncertainty", "clients", "worst-tenth", "fairness", "differences"}
+    tables = {"README.md", "tables.tex", "tables.csv", "runs.csv", "claims.csv"}
+    assert set(both[0]) == tables | {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
+    page = both[0]["README.md"].decode()
+    assert page.index("## Claims") < page.index("## Results") < page.index("## Pictures") < page.index("## Set-up")
+    for words in (
+        "0123456789ab",
+        "selffl train made --seeds 0-4",
+        "our instantiation",
+        "A CPU",
+        "dirichlet:alpha=0.3",
+    ):
+        assert words in page
+    # an axis that is no longer asked for leaves no old picture behind; what others put there stays
+    (tmp_path / "one" / "made" / "notes.md").write_text("mine")
+    made = build(experiment(claims=stated), tmp_path / "runs", tmp_path / "one", ["rounds"], "selffl report made")
+    assert not (made.folder / "curves-bytes.png").exists() and (made.folder / "notes.md").exists()
+
+
+def test_sweep_pictures(tmp_path: Path) -> None:
+    for clients in (5, 100):
+        for seed in range(2):
+            for label in ("actperfl", "fedavg", "local"):
+                write_run(
+                    tmp_path / "runs",
+                    label,
+                    seed,
+                    curve(0.8),
+                    key=str(clients),
+                    setting={"data.clients": clients, "data.s0": 1.0},
+                    s0=0.2 if label == "actperfl" else None,
+                )
+    stated = experiment(sweep={"data.clients": [5, 100], "data.s0": [1.0]})
+    report = build(stated, tmp_path / "runs", tmp_path / "results", ["rounds"], "")
+    assert list(report.results.settings) == ["clients=5, s0=1", "clients=100, s0=1"]
+    drawn = {path.stem for path in report.folder.glob("*.png")}
+    assert drawn == {
+        "sweep",
+        "sweep-uncertainty",
+        "curves-rounds",
+        "differences",
+    }
+
+
+def test_terminal_fits_80_columns(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    write_run(tmp_path / "runs", "a-method-with-a-long-name:and=options", 0, curve(0.9), status="diverged")
+    report = make(
+        tmp_path,
+        claims=[
+            claim("actperfl:test.personal", "fedavg:test.personal", required=True, paper="+2.0")
+            | {"id": "uncertainty-is-recorded"}
+        ],
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_report(report, console)
+    console.print(final_table(find_runs(tmp_path / "runs", "made"), {"actperfl"}))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "reproduced" in text and "required" in text and "…" not in text
+    assert "uncertainty-is-" in text and "recorded" in text  # a long name breaks at its hyphens
+    assert text.index("So it is") < text.index("fedavg")
+    table = text[text.index("Finished runs") :]
+    row = next(line for line in table.splitlines() if "→ actperfl" in line)
+    # personal test mean 0.97, global 0.95, worst tenths 0.1 below, training 0.01 above
+    assert re.findall(r"[\d.]+", row) == ["5", "97.0", "95.0", "87.0", "85.0", "98.0", "96.0"]
+    assert "1 diverged" in table
+
+
+def test_final_table_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; import selffl_cli.cli.final_table; "
+        "print([m for m in ('pandas', 'matplotlib', 'scipy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+TOML = """
+name = "made"
+seeds = [0, 1, 2, 3, 4]
+data = { name = "digits" }
+model = { name = "mlp" }
+[methods.actperfl]
+[methods.fedavg]
+[[claims]]
+id = "it"
+text = "So it is"
+left = "actperfl:test.personal"
+right = "fedavg:test.personal"
+relation = "RELATION"
+required = true
+"""
+
+
+def test_command(
+    tmp_path: Path, no_pictures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    five_seeds(tmp_path / "runs")
+    for relation, code in (("greater", 0), ("less", 1)):
+        Path("made.toml").write_text(TOML.replace("RELATION", relation))
+        assert main(["report", "made.toml", "--check"]) == code
+        assert main(["report", "made.toml"]) == 0
+    assert "1 of 1 required claims not reproduced: it is contradicted" in capsys.readouterr().err
+    assert Path("results/made/README.md").is_file()
+    assert main(["report", "made.toml", "--x", "hours"]) == 2
+    assert main(["report", "made.toml", "--runs", "nowhere"]) == 1
+    assert "selffl train made" in capsys.readouterr().err
+
+
+def test_page_says_that_uncertainty_never_set_the_steps(tmp_path: Path, no_pictures: None) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "actperfl", seed, curve(0.9), s0=0.3, calibrated=16)  # of 20 rounds
+        write_run(tmp_path / "runs", "actperfl-hb", seed, curve(0.9), s0=0.3)
+        write_run(tmp_path / "runs", "fedavg", seed, curve(0.9))
+    notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
+    assert len(notes) == 1 and notes[0].startswith("actperfl: local steps were FedAvg's budget in 75 % of the rounds")
+
+
+def test_page_says_that_fedrep_shared_nothing(tmp_path: Path, no_pictures: None) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "fedrep", seed, curve(0.9), sent=0)
+        write_run(tmp_path / "runs", "local", seed, curve(0.9), sent=0)
+    report = make(tmp_path, methods={"fedrep": {}, "local": {}})
+    assert [note.split(":")[0] for note in report.results.notes if "nothing was sent" in note] == ["fedrep"]
+    for seed in range(2):
+        write_run(tmp_path / "other", "fedrep", seed, curve(0.9))
+    other = build(experiment(methods={"fedrep": {}}), tmp_path / "other", tmp_path / "results", [], "")
+    assert not any("nothing was sent" in note for note in other.results.notes)
+
+
+def test_page_says_whose_personalising_is_not_counted(tmp_path: Path, no_pictures: None) -> None:
+    for label in ("fedavg", "fedavg-ft"):
+        write_run(tmp_path / "runs", label, 0, curve(0.9))
+    page = (make(tmp_path, methods={"fedavg": {}, "fedavg-ft": {}}).folder / "README.md").read_text()
+    assert "Gradients by which fedavg-ft make personal models" in page
+    (tmp_path / "runs" / "made" / "digits-fedavg-ft-s0-00000000").rename(tmp_path / "gone")
+    page = (make(tmp_path, methods={"fedavg": {}}).folder / "README.md").read_text()
+    assert "make personal models" not in page
