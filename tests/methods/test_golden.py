@@ -103,8 +103,8 @@ def test_trajectories_stand(method: str, tmp_path: Path) -> None:
     if found:
         pytest.fail(
             f"the numbers of {method} have changed, {len(found)} of them:\n  " + "\n  ".join(found[:5])
-            + "\nIf that is meant, raise the version of what changed, so that runs are not mixed up (of a"
-            "\nmethod: its `version`; of a model: in selffl_cli/models; ENGINE_VERSION in selffl_cli/config/experiment.py),"
+            + "\nIf that is meant, raise the version of what changed, so that runs are not mixed up (of"
+            "\na method: its `version`; of a model: in selffl_cli/models; ENGINE_VERSION in config/run.py),"
             f"\nand write the trajectory again: {again}"
         )  # fmt: skip
     assert old["versions"] == new["versions"], f"a version was raised and the numbers are the same: {again}"

@@ -1,6 +1,6 @@
 """A file system that is full: one line, nothing half-written on it, and the same command goes on when there is room.
 
-Each test has a small tmpfs of its own, which only root can mount; tests/safety/test_disk.py does the same by RLIMIT_FSIZE.
+Each test has a small tmpfs of its own, which only root can mount; test_disk.py does the same by RLIMIT_FSIZE.
 """
 
 from __future__ import annotations
