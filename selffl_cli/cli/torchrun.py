@@ -55,8 +55,15 @@ def facts(request: Request, device: str) -> dict[str, Any]:
     import numpy
     import torch
 
-    from .. import __version__
+    from .. import __version__, methods, models
     from ..machine.environment import commit
+    from ..planning.plan import select
+    from ..registry import Registry, reference, short
+
+    chosen = select(request.experiment, request.methods)
+    asked: list[tuple[Registry, str]] = [(methods.METHODS, table.get("method", key)) for key, table in chosen.items()]
+    asked.append((models.MODELS, request.experiment.model["name"]))
+    code = {short(name): kind.record(name)["code"] for kind, name in asked if reference(name)}
 
     return {
         "selffl": " ".join(filter(None, (__version__, commit()[0][:12]))),
@@ -65,6 +72,7 @@ def facts(request: Request, device: str) -> dict[str, Any]:
         "device": torch.device(device).type,
         "--method": request.methods,
         "--seeds": request.seeds,
+        **{f"the code of {name}": digest for name, digest in code.items()},
         **dict(_flat(request.experiment.model_dump(mode="json"))),
     }
 

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from ..errors import UsageError, nearest
 from ..files.regular import read_regular
 from ..files.toml import read_toml
+from ..registry import absolute
 from .claims import Claim
 from .train import TrainConfig
 from .train import train_config as train_config
@@ -133,6 +134,7 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
         raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError(f"{path}: not a readable TOML file: {str(error).splitlines()[0]}") from None
+    content = from_folder(content, path.parent)
     for key, value in (overrides or {}).items():
         set_key(content, key, value)
     content.setdefault("name", path.stem)
@@ -151,6 +153,15 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
         if key.partition(".")[0] not in ("data", "model", "train", "methods"):
             raise UsageError(f"{path.name}: sweep key '{key}' is not one of data., model., train. or methods.")
     return experiment
+
+
+def from_folder(content: Any, folder: Path) -> Any:
+    """The content of a TOML with every `file.py:Class` in it made absolute: such a path starts at the TOML's folder."""
+    if isinstance(content, dict):
+        return {key: from_folder(value, folder) for key, value in content.items()}
+    if isinstance(content, list):
+        return [from_folder(value, folder) for value in content]
+    return absolute(content, folder) if isinstance(content, str) else content
 
 
 def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..continual import options as replay
+from ..registry import short
 from .train import YOUNGER, TrainConfig
 from .validation import Strict
 
@@ -40,6 +41,8 @@ class RunConfig(Strict):
         """Eight hexadecimal digits over everything that changes the numbers."""
         content = self.model_dump(mode="json", exclude={"experiment", "label", "setting", "data", "start"})
         content["data"] = self.data["hash"]
+        for part in ("model", "method"):  # of code from outside the package the content counts, not the folder
+            content[part]["name"] = short(content[part]["name"])
         if self.noise is None:
             del content["noise"]
         if not replay.sized(self.train.memory):

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from ..errors import UsageError, nearest
 from ..files.toml import read_toml
+from ..registry import reference
 from .validation import Config, Strict, validate
 
 
@@ -21,8 +22,16 @@ def parse_value(text: str) -> Any:
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
-    """Split `"dirichlet:alpha=0.3,min=2"` into `("dirichlet", {"alpha": 0.3, "min": 2})`."""
-    name, _, rest = text.strip().partition(":")
+    """Split `"dirichlet:alpha=0.3,min=2"` into `("dirichlet", {"alpha": 0.3, "min": 2})`.
+
+    A name may be a reference to a class outside the package, as in `path/my_method.py:MyMethod:rate=0.1`.
+    """
+    text = text.strip()
+    outside = reference(text)
+    if outside:
+        name, rest = outside.group(), text[outside.end() + 1 :]
+    else:
+        name, _, rest = text.partition(":")
     options: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in rest.split(","))):
         key, equals, value = item.partition("=")

@@ -1,39 +1,42 @@
-"""Methods, one a file. A new one is a file and a line in METHODS."""
+"""Methods, one a file. A new one is a file and a line in METHODS, or a file of one's own: docs/own-method.md."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from ..config.validation import validate
 from ..errors import UsageError, nearest
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from .base import Method
 
-# name → (file, class)
-METHODS = {
-    "actperfl": ("actperfl", "ActPerFL"),
-    "actperfl-hb": ("actperfl_hb", "ActPerFLHB"),
-    "fedavg": ("fedavg", "FedAvg"),
-    "fedavg-ft": ("fedavg_ft", "FedAvgFT"),
-    "fedprox": ("fedprox", "FedProx"),
-    "ditto": ("ditto", "Ditto"),
-    "perfedavg": ("perfedavg", "PerFedAvg"),
-    "pfedme": ("pfedme", "PFedMe"),
-    "apfl": ("apfl", "APFL"),
-    "fedrep": ("fedrep", "FedRep"),
-    "local": ("local", "Local"),
-    "oracle": ("oracle", "Oracle"),
-}
+METHODS: Registry[Method] = Registry(
+    "method",
+    "selffl_cli.methods.base:Method",
+    {
+        "actperfl": "selffl_cli.methods.actperfl:ActPerFL",
+        "actperfl-hb": "selffl_cli.methods.actperfl_hb:ActPerFLHB",
+        "fedavg": "selffl_cli.methods.fedavg:FedAvg",
+        "fedavg-ft": "selffl_cli.methods.fedavg_ft:FedAvgFT",
+        "fedprox": "selffl_cli.methods.fedprox:FedProx",
+        "ditto": "selffl_cli.methods.ditto:Ditto",
+        "perfedavg": "selffl_cli.methods.perfedavg:PerFedAvg",
+        "pfedme": "selffl_cli.methods.pfedme:PFedMe",
+        "apfl": "selffl_cli.methods.apfl:APFL",
+        "fedrep": "selffl_cli.methods.fedrep:FedRep",
+        "local": "selffl_cli.methods.local:Local",
+        "oracle": "selffl_cli.methods.oracle:Oracle",
+    },
+    group="selffl.methods",
+)
 ALIASES = {"self-fl": "actperfl"}
 SUFFIXES = {"-w": "samples", "-e": "equal"}
 
 
 def method_class(name: str) -> type[Method]:
     """The class of a method's registered name."""
-    file, cls = METHODS[name]
-    return getattr(importlib.import_module(f".{file}", __package__), cls)
+    return METHODS[name]
 
 
 def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -53,10 +56,10 @@ def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
                     "them out"
                 )
     if plain not in METHODS:
-        raise UsageError(f"unknown method '{name}'{nearest(name, [*METHODS, *ALIASES])}")
-    cls = method_class(plain)
+        raise UsageError(f"unknown method '{name}'{nearest(name, [*METHODS.names(), *ALIASES])}")
+    cls, options = METHODS.recorded({**options, "name": plain})
     checked = validate(cls.options_type, options, f"method {plain}")
-    return {"name": plain, **checked.model_dump(mode="json")}, cls.version
+    return {**METHODS.record(plain), **checked.model_dump(mode="json")}, cls.version
 
 
 def averages(name: str) -> bool:
@@ -72,7 +75,7 @@ def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[s
     "unbiased" keeps the method's own weighting, of which it is an unbiased estimate.
     """
     plain = ALIASES.get(name, name)
-    if weighting is None or not {plain, plain[:-2]} & set(METHODS):
+    if weighting is None or (plain not in METHODS and plain[:-2] not in METHODS):
         return options  # `resolve` says what is wrong with an unknown name
     if not averages(name):
         hint = f"; choose {plain}:aggregate=… instead" if plain == "actperfl" else ""
@@ -89,6 +92,5 @@ def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[s
 
 def build(config: dict[str, Any]) -> Method:
     """The method of a resolved record."""
-    cls = method_class(config["name"])
-    options = {key: value for key, value in config.items() if key != "name"}
-    return cls(validate(cls.options_type, options, f"method {config['name']}"))  # type: ignore[call-arg]
+    cls, options = METHODS.recorded(config)
+    return cls(validate(cls.options_type, options, f"method {config['name']}"))

@@ -29,14 +29,17 @@ class Weighted(Strict):
     weighting: Weighting = Field("samples", description="average by samples (-w) or equally (-e)")
 
 
-class Method(ABC):
+class Method(ABC, Generic[OptionsT]):
     """One way to train global and personal models."""
 
-    idea: ClassVar[str]  # one line
-    paper: ClassVar[str]
-    per_client: ClassVar[str]  # what each client keeps between rounds
+    idea: ClassVar[str] = ""  # one line
+    paper: ClassVar[str] = ""
+    per_client: ClassVar[str] = ""  # what each client keeps between rounds
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     options_type: ClassVar[type[Strict]] = Options
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
 
     @abstractmethod
     def init(self, theta: Tensor, clients: ClientStore) -> State:
@@ -59,11 +62,8 @@ class Method(ABC):
         return size, size
 
 
-class Federated(Method, Generic[OptionsT]):
+class Federated(Method[OptionsT]):
     """A method with a global model; its clients keep their models after their last local training."""
-
-    def __init__(self, options: OptionsT) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)

@@ -9,13 +9,10 @@ from ..engine.store import ClientStore
 from .base import Method, Options
 
 
-class Local(Method):
+class Local(Method[Options]):
     idea = "each client trains alone; nothing is sent"
     paper = "lower bound of ActPerFL's question Q1"
     per_client = "its model"
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)

@@ -1,46 +1,62 @@
-"""Architectures: ordinary modules, one a file. A new one is a file and a line in MODELS."""
+"""Architectures: ordinary modules, one a file. A new one is a file and a line in MODELS, or a file of one's own."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..config.validation import validate
-from ..errors import UsageError, nearest
+from ..errors import SelfflError
+from ..registry import Registry
 from ..shards import Shards
+from .base import Model
 
-# name → (file, version). Raise a version when the same options would give other numbers.
-MODELS = {
-    "softmax": ("softmax", 1),
-    "mlp": ("mlp", 1),
-    "location": ("location", 1),
-    "lstm": ("lstm", 1),
-    "bilstm": ("bilstm", 1),
-    "next-word": ("next_word", 1),
-    "cnn": ("cnn", 2),
-    "cnn-cifar": ("cnn_cifar", 1),
-    "cnn11": ("cnn11", 1),
-}
+MODELS: Registry[Model] = Registry(
+    "model",
+    "selffl_cli.models.base:Model",
+    {
+        "softmax": "selffl_cli.models.softmax:Softmax",
+        "mlp": "selffl_cli.models.mlp:MLP",
+        "location": "selffl_cli.models.location:Location",
+        "lstm": "selffl_cli.models.lstm:StackedLSTM",
+        "bilstm": "selffl_cli.models.bilstm:BiLSTM",
+        "next-word": "selffl_cli.models.next_word:NextWord",
+        "cnn": "selffl_cli.models.cnn:CNN",
+        "cnn-cifar": "selffl_cli.models.cnn_cifar:CifarCNN",
+        "cnn11": "selffl_cli.models.cnn11:CNN11",
+    },
+    group="selffl.models",
+)
 
 
 def resolve(config: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """`[model]` with every default written out, and the architecture's version."""
-    name = config["name"]
-    if name not in MODELS:
-        raise UsageError(f"[model] name: unknown model '{name}'{nearest(name, MODELS)}")
-    file, version = MODELS[name]
-    module = importlib.import_module(f".{file}", __package__)
-    options = validate(module.Options, {k: v for k, v in config.items() if k != "name"}, f"[model] {name}")
-    return {"name": name, **options.model_dump(mode="json")}, version
+    cls, options = MODELS.recorded(config)
+    checked = validate(cls.options_type, options, f"[model] {config['name']}")
+    return {**MODELS.record(config["name"]), **checked.model_dump(mode="json")}, cls.version
 
 
 def build(config: dict[str, Any], shards: Shards, seed: int) -> nn.Module:
     """The network for these shards, started from `seed` alone."""
-    module = importlib.import_module(f".{MODELS[config['name']][0]}", __package__)
-    options = validate(module.Options, {k: v for k, v in config.items() if k != "name"}, f"[model] {config['name']}")
+    cls, options = MODELS.recorded(config)
+    checked = validate(cls.options_type, options, f"[model] {config['name']}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return module.build(options, shards.manifest, shards.shared)
+        module = cls.build(checked, shards.manifest, shards.shared)
+    _check_state(config["name"], module)
+    return module
+
+
+def _check_state(name: str, module: nn.Module) -> None:
+    """SelfflError for a model with state beside its parameters: nobody would average, save or reset it."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise SelfflError(f"model '{name}' has no parameter to train")
+    for key in module.state_dict():
+        if key not in parameters:
+            raise SelfflError(
+                f"model '{name}' keeps '{key}' beside its parameters, as BatchNorm keeps running statistics, which no "
+                "method averages; normalise by GroupNorm, and register constants with persistent=False"
+            )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
+from .base import Model
 
 
 class Options(Strict):
@@ -16,9 +17,10 @@ class Options(Strict):
     hidden: int = Field(48, ge=1, le=4096, description="units of each direction")
 
 
-class BiLSTM(nn.Module):
+class BiLSTM(Model):
     """Words and tags int [B, 2, L], padded with 0, to logits [B, T, K] for the T words of the longest text."""
 
+    options_type = Options
     head = ("output.weight", "output.bias")
 
     def __init__(self, words: int, tags: int, embedding: int = 32, hidden: int = 48) -> None:
@@ -39,11 +41,11 @@ class BiLSTM(nn.Module):
         states, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         return self.output(states)
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> BiLSTM:
-    """The model for shards of tagged texts."""
-    if manifest.task != "tagging":
-        raise SelfflError(f"model 'bilstm' tags words; {manifest.name} has no tags (snips-tags and tags have)")
-    words, tags = (bytes(shared[name].tolist()).count(b"\n") + 1 for name in ("vocabulary", "tags"))
-    with torch.no_grad():
-        return BiLSTM(words, tags, **options.model_dump())
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> BiLSTM:
+        """The model for shards of tagged texts."""
+        if manifest.task != "tagging":
+            raise SelfflError(f"model 'bilstm' tags words; {manifest.name} has no tags (snips-tags and tags have)")
+        words, tags = (bytes(shared[name].tolist()).count(b"\n") + 1 for name in ("vocabulary", "tags"))
+        with torch.no_grad():
+            return cls(words, tags, **options.model_dump())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config.validation import Strict
 from ..shards import Manifest
+from .base import Model
 from .pixels import image_shape, scaled
 
 
@@ -22,7 +23,9 @@ class Options(Strict):
     dense: int = Field(128, ge=1, le=65536, description="units of the dense layer before the output")
 
 
-class CNN(nn.Module):
+class CNN(Model):
+    options_type = Options
+    version = 2
     head = ("output.weight", "output.bias")
 
     def __init__(self, shape: tuple[int, int, int], channels: list[int], dense: int, classes: int) -> None:
@@ -46,7 +49,7 @@ class CNN(nn.Module):
             x = x.clone(memory_format=torch.channels_last)
         return self.output(self.body(scaled(x, self.output.weight)))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
-    shape = image_shape(manifest, "cnn", 16)
-    return CNN(shape, options.channels, options.dense, len(manifest.classes))
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CNN:
+        shape = image_shape(manifest, "cnn", 16)
+        return cls(shape, options.channels, options.dense, len(manifest.classes))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
+from .base import Model
 
 CHANNELS = (32, 32, 64, 64, 96, 96, 128, 128)
 DENSE = (256, 64)
@@ -28,9 +29,10 @@ class Options(Strict):
     )
 
 
-class CNN11(nn.Module):
+class CNN11(Model):
     """Features [B, frames, bins] to logits [B, classes]."""
 
+    options_type = Options
     head = ("output.weight", "output.bias")
 
     def __init__(self, frames: int, bins: int, classes: int, norm: str = "group") -> None:
@@ -59,13 +61,13 @@ class CNN11(nn.Module):
         maps = self.convolutions(x.unsqueeze(1))
         return self.output(self.dense(torch.flatten(maps, 1)))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CNN11:
-    """The network for shards of features [frames, bins], 16 each at least (four poolings)."""
-    shape = manifest.input.shape
-    if len(shape) != 2 or min(shape) < 16 or not manifest.input.dtype.startswith("float"):
-        raise SelfflError(
-            f"model 'cnn11' takes features of 16 frames by 16 bins or more; those of {manifest.name} are "
-            f"{manifest.input.dtype} {shape}; prepare some with: selffl prepare speech-commands"
-        )
-    return CNN11(shape[0], shape[1], len(manifest.classes), options.norm)
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CNN11:
+        """The network for shards of features [frames, bins], 16 each at least (four poolings)."""
+        shape = manifest.input.shape
+        if len(shape) != 2 or min(shape) < 16 or not manifest.input.dtype.startswith("float"):
+            raise SelfflError(
+                f"model 'cnn11' takes features of 16 frames by 16 bins or more; those of {manifest.name} are "
+                f"{manifest.input.dtype} {shape}; prepare some with: selffl prepare speech-commands"
+            )
+        return cls(shape[0], shape[1], len(manifest.classes), options.norm)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..config.validation import Strict
 from ..shards import Manifest
+from .base import Model
 from .pixels import image_shape, scaled
 
 GROUPS = 8
@@ -37,7 +38,8 @@ class Options(Strict):
         return value
 
 
-class CifarCNN(nn.Module):
+class CifarCNN(Model):
+    options_type = Options
     head = ("output.weight", "output.bias")
 
     def __init__(self, shape: tuple[int, int, int], channels: list[int], dense: int, classes: int) -> None:
@@ -54,7 +56,7 @@ class CifarCNN(nn.Module):
         """x [B, channels, height, width] → logits [B, classes]."""
         return self.output(self.body(scaled(x, self.output.weight)))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
-    shape = image_shape(manifest, "cnn-cifar", 2 ** len(options.channels))
-    return CifarCNN(shape, options.channels, options.dense, len(manifest.classes))
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CifarCNN:
+        shape = image_shape(manifest, "cnn-cifar", 2 ** len(options.channels))
+        return cls(shape, options.channels, options.dense, len(manifest.classes))

@@ -7,15 +7,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ..config.validation import Strict
 from ..shards import Manifest
+from .base import Model, NoOptions
 
 
-class Options(Strict):
-    pass
-
-
-class Location(nn.Module):
+class Location(Model):
     head = ()
 
     def __init__(self, dimension: int) -> None:
@@ -26,6 +22,6 @@ class Location(nn.Module):
         """x [B, d] → theta, once a sample [B, d]."""
         return self.theta.expand(x.shape[0], -1)
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
-    return Location(prod(manifest.input.shape))
+    @classmethod
+    def build(cls, options: NoOptions, manifest: Manifest, shared: dict[str, Tensor]) -> Location:
+        return cls(prod(manifest.input.shape))

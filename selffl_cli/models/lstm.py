@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
+from .base import Model
 
 
 class Options(Strict):
@@ -23,7 +24,7 @@ class Options(Strict):
     )
 
 
-class StackedLSTM(nn.Module):
+class StackedLSTM(Model):
     """Token indices int [B, T], padded with 0 at the end, to logits [B, 1].
 
     The embedding is a constant of the data: a non-persistent buffer, so it is never trained, sent, averaged
@@ -32,6 +33,7 @@ class StackedLSTM(nn.Module):
     padding.
     """
 
+    options_type = Options
     head = ("output.weight", "output.bias")
     trim = True  # looks at the longest text, so on a GPU the host waits; the stacked engine switches it off there
     embedding: Tensor
@@ -64,14 +66,16 @@ class StackedLSTM(nn.Module):
             state = states[:, -1]
         return self.output(torch.relu(self.dense(state)))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> StackedLSTM:
-    """The model for shards of texts in two classes; their word vectors are `shared["embedding"]` [V, D]."""
-    if "embedding" not in shared:
-        raise SelfflError(
-            f"model 'lstm': the shards of {manifest.name} hold no word vectors; "
-            "it is for data sets of text, prepared for example by: selffl prepare sent140"
-        )
-    if len(manifest.classes) != 2:
-        raise SelfflError(f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}")
-    return StackedLSTM(shared["embedding"], **options.model_dump())
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> StackedLSTM:
+        """The model for shards of texts in two classes; their word vectors are `shared["embedding"]` [V, D]."""
+        if "embedding" not in shared:
+            raise SelfflError(
+                f"model 'lstm': the shards of {manifest.name} hold no word vectors; "
+                "it is for data sets of text, prepared for example by: selffl prepare sent140"
+            )
+        if len(manifest.classes) != 2:
+            raise SelfflError(
+                f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}"
+            )
+        return cls(shared["embedding"], **options.model_dump())

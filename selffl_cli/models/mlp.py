@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..config.validation import Strict
 from ..shards import Manifest
+from .base import Model
 from .pixels import scaled
 
 Units = Annotated[int, Field(ge=1, le=65_536)]
@@ -20,7 +21,9 @@ class Options(Strict):
     hidden: list[Units] = Field([64], min_length=1, max_length=16, description="units of each hidden layer")
 
 
-class MLP(nn.Module):
+class MLP(Model):
+    options_type = Options
+
     def __init__(self, inputs: int, hidden: list[int], classes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -34,6 +37,6 @@ class MLP(nn.Module):
         """x [B, …] → logits [B, classes]."""
         return self.output(self.body(scaled(x, self.output.weight).flatten(1)))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
-    return MLP(prod(manifest.input.shape), options.hidden, len(manifest.classes))
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> MLP:
+        return cls(prod(manifest.input.shape), options.hidden, len(manifest.classes))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..config.validation import Strict
 from ..errors import SelfflError
 from ..shards import Manifest
+from .base import Model
 
 
 class Options(Strict):
@@ -17,13 +18,14 @@ class Options(Strict):
     layers: int = Field(1, ge=1, le=16, description="LSTM layers")
 
 
-class NextWord(nn.Module):
+class NextWord(Model):
     """Word indices int [B, L], padded with 0 at the end, to logits [B, T, V] of the words at positions 1 to T.
 
     T is one less than the longest text of the batch: an LSTM sees no later step, so what is cut can change neither
     outputs nor gradients of what is kept.
     """
 
+    options_type = Options
     head = ("output.weight", "output.bias")
     trim = True  # looks at the longest text, so on a GPU the host waits; the stacked engine switches it off there
 
@@ -40,13 +42,13 @@ class NextWord(nn.Module):
         states, _ = self.lstm(self.embedding(x[:, : longest - 1]))
         return self.output(states)
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> NextWord:
-    """The model for shards of texts; its words are the lines of `shared["vocabulary"]`."""
-    if manifest.task != "language-model":
-        raise SelfflError(
-            f"model 'next-word' predicts words; {manifest.name} holds no texts for it (snips and shakespeare do)"
-        )
-    words = bytes(shared["vocabulary"].tolist()).count(b"\n") + 1
-    with torch.no_grad():
-        return NextWord(words, **options.model_dump())
+    @classmethod
+    def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> NextWord:
+        """The model for shards of texts; its words are the lines of `shared["vocabulary"]`."""
+        if manifest.task != "language-model":
+            raise SelfflError(
+                f"model 'next-word' predicts words; {manifest.name} holds no texts for it (snips and shakespeare do)"
+            )
+        words = bytes(shared["vocabulary"].tolist()).count(b"\n") + 1
+        with torch.no_grad():
+            return cls(words, **options.model_dump())

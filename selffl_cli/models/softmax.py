@@ -6,16 +6,12 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ..config.validation import Strict
 from ..shards import Manifest
+from .base import Model, NoOptions
 from .pixels import scaled
 
 
-class Options(Strict):
-    pass
-
-
-class Softmax(nn.Module):
+class Softmax(Model):
     head = ("linear.weight", "linear.bias")
 
     def __init__(self, inputs: int, classes: int) -> None:
@@ -26,6 +22,6 @@ class Softmax(nn.Module):
         """x [B, …] → logits [B, classes]."""
         return self.linear(scaled(x, self.linear.weight).flatten(1))
 
-
-def build(options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> nn.Module:
-    return Softmax(prod(manifest.input.shape), len(manifest.classes))
+    @classmethod
+    def build(cls, options: NoOptions, manifest: Manifest, shared: dict[str, Tensor]) -> Softmax:
+        return cls(prod(manifest.input.shape), len(manifest.classes))

@@ -16,6 +16,7 @@ from ..config.spec import parse_spec
 from ..continual.options import VERSION as MEMORY_VERSION
 from ..errors import UsageError, nearest
 from ..privacy.budget import budget_of
+from ..registry import reference
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model, init_file
 from ..shards import Shards, sha256
@@ -59,7 +60,7 @@ def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any
     if not wanted:
         return experiment.methods
     chosen: dict[str, dict[str, Any]] = {}
-    for text in wanted:
+    for text in map(str.strip, wanted):
         if text in experiment.methods:
             chosen[text] = experiment.methods[text]
             continue
@@ -67,12 +68,14 @@ def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any
         try:
             methods.resolve(name, options)
         except UsageError as error:
-            known = [*experiment.methods, *methods.METHODS, *methods.ALIASES]
+            known = [*experiment.methods, *methods.METHODS.names(), *methods.ALIASES]
             if str(error).startswith("unknown method"):
                 raise UsageError(f"unknown method '{name}'{nearest(name, known)}") from None
             raise
         # options typed here come on top of what the experiment says of that method (its tuned values)
-        chosen[text] = {**experiment.methods.get(name, {}), "method": name, **options}
+        outside = reference(name)  # a path would make a long label
+        label = text if outside is None or outside["cls"] in chosen else outside["cls"] + text[outside.end() :]
+        chosen[label] = {**experiment.methods.get(name, {}), "method": name, **options}
     return chosen
 
 

@@ -64,7 +64,7 @@ def trajectory(method: str, folder: Path) -> dict[str, Any]:
     name = run.config.model["name"]
     versions = {
         "engine": ENGINE_VERSION,
-        "model": MODELS[name][1],
+        "model": MODELS[name].version,
         "method": methods.method_class(method).version,
     }
     return rounded({"method": method, "versions": versions, "rounds": lines, "models": models})
