@@ -61,7 +61,7 @@ def test_every_model_is_measured() -> None:
 def test_doctor_measures_this_machine_and_auto_goes_by_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("selffl_cli.planning.plan.default_device", lambda asked: "cpu")
+    monkeypatch.setattr("selffl_cli.machine.devices.default_device", lambda asked: "cpu")
     monkeypatch.setattr("selffl_cli.training.engine_timing.measure", lambda device: measure(device, CASES[:3]))
     assert main(["doctor", "--measure"]) == 0
     shown = capsys.readouterr().out
