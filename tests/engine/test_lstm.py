@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from selffl_cli.errors import SelfflError
-from selffl_cli.models import lstm
 from selffl_cli.models.lstm import Options, StackedLSTM
 from selffl_cli.shards import Manifest
 
@@ -122,7 +121,7 @@ def manifest(**changed) -> Manifest:
 
 
 def test_build() -> None:
-    net = lstm.build(
+    net = StackedLSTM.build(
         Options(hidden=9, layers=1, dense=4, read="last-step"), manifest(), {"embedding": torch.ones(5, 3)}
     )
     assert isinstance(net, StackedLSTM) and net.lstm.hidden_size == 9 and net.lstm.num_layers == 1
@@ -130,9 +129,9 @@ def test_build() -> None:
     defaults = Options()
     assert (defaults.hidden, defaults.layers, defaults.dense, defaults.read) == (100, 2, 30, "last-token")
     with pytest.raises(SelfflError, match="hold no word vectors"):
-        lstm.build(defaults, manifest(name="digits"), {})
+        StackedLSTM.build(defaults, manifest(name="digits"), {})
     with pytest.raises(SelfflError, match="two classes; tweets has 3"):
-        lstm.build(defaults, manifest(classes=["a", "b", "c"]), {"embedding": torch.ones(5, 3)})
+        StackedLSTM.build(defaults, manifest(classes=["a", "b", "c"]), {"embedding": torch.ones(5, 3)})
     with pytest.raises(ValidationError):
         Options(read="first")  # type: ignore[arg-type]
 
