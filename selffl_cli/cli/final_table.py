@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..metrics.names import ERRORS, main_metric, words
-from ..report.tables import head
+from ..report.heads import head
 from ..runs.folder import RunFolder
 
 Final = dict[str, Any]  # the last evaluation of a run

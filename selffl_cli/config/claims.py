@@ -9,7 +9,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..errors import UsageError
+from ..metrics.names import ENDS
 from .validation import Strict
+
+SCORED = ("train", "validation", "test", "method")  # parts that evaluations and rounds record all along
+TAILS = ("p10", "worst_tenth")  # percentiles, which a line between two evaluations does not give
+
+
+def read_at_the_end_alone(what: str) -> bool:
+    """Whether a figure is never read at equal gradients: percentiles, detection, and what is known at the end alone."""
+    part, *rest = what.split(".")
+    name = rest[-1] if rest else ""
+    return (
+        not (part in SCORED or part.startswith("period-"))
+        or "delivered" in rest
+        or name in (*TAILS, *ENDS)
+        or name.startswith(("relative_fa", "eer_"))
+        or name.endswith("_to_target")
+    )
 
 
 class Claim(Strict):
@@ -31,6 +48,15 @@ class Claim(Strict):
     def _margin(self) -> Claim:
         if self.relation == "equal" and self.margin == 0:
             raise ValueError("'equal' needs a margin stated beforehand")
+        return self
+
+    @model_validator(mode="after")
+    def _readable(self) -> Claim:
+        if self.at == "gradients":
+            every = [self.left, *(self.right if isinstance(self.right, list) else [self.right])]
+            for what in (str(side).rpartition(":")[2] for side in every if ":" in str(side)):
+                if read_at_the_end_alone(what):
+                    raise ValueError(f"'{what}' is never read at equal gradients; leave at = \"gradients\" out")
         return self
 
 

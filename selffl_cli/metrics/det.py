@@ -99,8 +99,11 @@ class Relative:
 
     @property
     def ratio(self) -> float | None:
-        """Relative FA; None, withheld, when the baseline accepts nothing falsely."""
-        return self.accepts / self.baseline if self.baseline > 0 else None
+        """Relative FA at relative FR = 1; None, withheld, when the baseline accepts nothing falsely, or rejects nothing.
+
+        Without a rejected wake word the relative FR is 0/0, and the place at which to compare is not defined.
+        """
+        return self.accepts / self.baseline if self.baseline > 0 and self.rejected > 0 else None
 
 
 def relative(labels: np.ndarray, baseline: np.ndarray, scores: np.ndarray, threshold: float) -> Relative:

@@ -79,7 +79,7 @@ def collect(experiment: Experiment, root: Path) -> Results:
         if run.diverged:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
             notes.append(f"Diverged, so in no mean: {run.label}, seed {run.seed}{_in(run.setting)}: {why}.")
-    return Results(experiment, runs, labels, settings, points, spread, notes + remarks, found)
+    return Results(experiment, runs, labels, settings, points, spread, notes + remarks, [found] if found else [])
 
 
 def for_every_size(runs: Sequence[Run], settings: dict[str, dict[str, Any]]) -> list[Run]:

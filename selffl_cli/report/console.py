@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from .build import Report
+from .heads import head
 from .ledger import Entry
 from .results import Results
 from .sections import wakeword
-from .tables import Cell, Column, cell, figures, head, metric_name
+from .tables import Cell, Column, cell, figures, metric_name
 
 CLAIM = 18  # columns that a claim has at least
 _STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
 
 import pandas as pd
 
@@ -11,6 +11,8 @@ from ..config.claims import Claim, Side, sides
 from ..errors import SelfflError, UsageError, nearest
 from ..metrics.verdicts import Comparison, Judgement, judge
 from ..planning.claims import check_label
+from .compare import Summary
+from .figures.detection import Detection
 from .results import Results
 from .tables import Summaries
 
@@ -56,10 +58,11 @@ def ledger(results: Results, both: Summaries) -> list[Entry]:
     """Judge every claim of the experiment; UsageError for one that names what no run of it has."""
     claims = results.experiment.claims
     compared = [_compare(claim, results, both) for claim in claims]
-    verdicts = judge([[pair.comparison for pair in pairs] for pairs in compared])
+    verdicts = _judged(compared)
     entries = []
     for claim, pairs, judgement in zip(claims, compared, verdicts, strict=True):
         judgement = _name_diverged(claim, results, _setting(claim, results), judgement)
+        judgement = _name_unread(claim, results, both[claim.at], judgement)
         judgement = _name_withheld(claim, results, judgement)
         judgement = _name_missing(claim, results, _setting(claim, results), judgement)
         pair = pairs[judgement.decided_by]
@@ -88,12 +91,33 @@ def check(entries: list[Entry]) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison of a claim, with both sides' figures (columns left, right) by seed."""
+    """One comparison of a claim, with both sides' figures (columns left, right) by seed.
+
+    corners: the same comparison at the evaluations around the common budget, where these lie far apart.
+    """
 
     what: str
     right: Side
     values: pd.DataFrame
     comparison: Comparison
+    corners: list[Comparison]
+
+
+def _judged(compared: list[list[Pair]]) -> list[Judgement]:
+    """The verdicts; undecided where a claim comes out differently at the ends of what is known of its figures."""
+    verdicts = judge([[pair.comparison for pair in pairs] for pairs in compared])
+    most = max((len(pair.corners) for pairs in compared for pair in pairs), default=0)
+    for corner in range(most):
+        moved = [
+            [pair.corners[corner % len(pair.corners)] if pair.corners else pair.comparison for pair in pairs]
+            for pairs in compared
+        ]
+        for place, other in enumerate(judge(moved)):
+            decided = verdicts[place].verdict != "undecided" and any(pair.corners for pair in compared[place])
+            if decided and other.verdict != verdicts[place].verdict:
+                note = "comes out differently at the evaluations before and after the common budget"
+                verdicts[place] = replace(verdicts[place], verdict="undecided", note=note)
+    return verdicts
 
 
 def _compare(claim: Claim, results: Results, both: Summaries) -> list[Pair]:
@@ -103,13 +127,17 @@ def _compare(claim: Claim, results: Results, both: Summaries) -> list[Pair]:
 
 def _pair(claim: Claim, left: Side, right: Side, results: Results, both: Summaries) -> Pair:
     setting, summary = _setting(claim, results), both[claim.at]
-    columns = {
-        name: side.number if (found := _values(claim, side, setting, results, summary)) is None else found
-        for name, side in (("left", left), ("right", right))
-    }
-    values = pd.DataFrame(columns).dropna().sort_index()  # a number stands for itself in every seed of the other side
-    difference = (values["left"] - values["right"]).to_numpy(dtype=float)
-    return Pair(left.what or right.what, right, values, Comparison(difference, claim.relation, claim.margin))
+    ends = [_values(claim, side, setting, results, summary) for side in (left, right)]
+
+    def at(one: pd.Series | float, other: pd.Series | float) -> tuple[pd.DataFrame, Comparison]:
+        values = pd.DataFrame({"left": one, "right": other}).dropna().sort_index()  # a number stands for every seed
+        difference = (values["left"] - values["right"]).to_numpy(dtype=float)
+        return values, Comparison(difference, claim.relation, claim.margin)
+
+    values, comparison = at(ends[0][0], ends[1][0])
+    corners = [at(*corner)[1] for corner in product(ends[0][1:] or ends[0], ends[1][1:] or ends[1])]
+    known = any(len(end) > 1 for end in ends)
+    return Pair(left.what or right.what, right, values, comparison, corners if known else [])
 
 
 def _named(claim: Claim, side: Side, results: Results) -> Side:
@@ -142,33 +170,43 @@ def _setting(claim: Claim, results: Results) -> str:
     )
 
 
-def _values(claim: Claim, side: Side, setting: str, results: Results, summary: Any) -> pd.Series | None:
+def _values(
+    claim: Claim, side: Side, setting: str, results: Results, summary: Summary
+) -> list[pd.Series] | list[float]:
+    """A side's figures, followed by those of the evaluations before and after where these lie far apart."""
     if not side.label:
-        return None
+        return [side.number]
     runs = [run for run in results.runs if run.label == side.label and run.setting == setting]
-    if not runs:
-        return pd.Series(dtype=float)
-    if (setting, side.what, side.label) in summary.withheld:
-        raise UsageError(f"claim '{claim.id}': {side.label} was first evaluated after the gradients that all methods "
-                         "reached; evaluate more often (train.eval_every)")  # fmt: skip
-
+    if not runs or (setting, side.what, side.label) in summary.withheld:
+        return [pd.Series(dtype=float)]
     values = summary.seeds(setting, side.label, side.what)
     if values.empty and not all(run.diverged for run in runs) and not _may_be_withheld(side.what, results):
         known = [what for what in summary.whats if len(summary.seeds(setting, side.label, what))]
         raise UsageError(f"claim '{claim.id}': {side.label} recorded no '{side.what}'{nearest(side.what, known)}")
-    return values
+    ends = summary.ends(setting, side.label, side.what)
+    return [values, *ends] if len(ends) > 1 else [values]
 
 
 def _may_be_withheld(what: str, results: Results) -> bool:
     """Whether a run may be without this figure by no fault: a ratio of false accepts that the baseline has none of, or
     a device that these data do not have."""
     name = what.rpartition(".")[2]
-    return results.detection is not None and (name == "relative_fa" or name.startswith(("relative_fa_", "eer_")))
+    return results.extra(Detection) is not None and (name == "relative_fa" or name.startswith(("relative_fa_", "eer_")))
+
+
+def _name_unread(claim: Claim, results: Results, summary: Summary, judgement: Judgement) -> Judgement:
+    """Say of a claim at equal gradients whose figure was not evaluated near enough to the common budget."""
+    named = [_named(claim, side, results) for side in sides(claim) if side.label]
+    late = [side.label for side in named if (_setting(claim, results), side.what, side.label) in summary.withheld]
+    if not late:
+        return judgement
+    note = f"{' and '.join(dict.fromkeys(late))} not evaluated near the common budget; lower train.eval_every"
+    return replace(judgement, verdict="undecided", interval=None, note=note)
 
 
 def _name_withheld(claim: Claim, results: Results, judgement: Judgement) -> Judgement:
     """Say of a claim without a seed that its device is not there, or that its ratio is withheld."""
-    found, names = results.detection, [side.what.rpartition(".")[2] for side in sides(claim)]
+    found, names = results.extra(Detection), [side.what.rpartition(".")[2] for side in sides(claim)]
     if found is None or judgement.interval is not None or not any(name.startswith("relative_fa") for name in names):
         return judgement
     devices = {name.removeprefix("relative_fa_") for name in names if name.startswith("relative_fa_")}

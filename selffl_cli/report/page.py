@@ -118,8 +118,9 @@ def how_to_read(results: Results, both: Summaries) -> str:
     text = (
         "Mean over seeds ± half-width of the 95 % t interval. *Equal rounds*: at the last round that "
         f"every method of a seed reached ({_range(rounds)}). *Equal gradients*: at the largest number of "
-        f"gradient evaluations that every method of a seed reached ({_range(gradients)}), by the last "
-        "evaluation at or before it; a closed form, which takes no local steps, shows its last figures. "
+        f"gradient evaluations that every method of a seed reached ({_range(gradients)}), on the straight line between "
+        "a method's evaluations before and after it; percentiles, and what is known of final models alone, are not "
+        "read there. A closed form, which takes no local steps, shows its last figures. "
         "**Bold**: better than every other method, the paired 95 % interval excluding 0. †: cannot be "
         "told from the best mean."
     )
@@ -131,8 +132,8 @@ def how_to_read(results: Results, both: Summaries) -> str:
     read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
     if late := sorted({label for _, what, label in both["gradients"].withheld if what in read}):
         text += (
-            f" Not every run of {', '.join(late)} was evaluated between its start and that number of gradients, so "
-            "there is no figure of it at equal gradients (a smaller `eval_every` gives one)."
+            f" Not every run of {', '.join(late)} was evaluated near enough to that number of gradients, so its figure "
+            "at equal gradients is withheld (a smaller `eval_every` gives one)."
         )
     seeds = {(run.setting, run.label): 0 for run in results.runs}
     for run in results.finished:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ..config.experiment import Experiment
 from ..metrics.names import ACCURACY, ENDS, SPREAD, main_metric
 from ..runs.folder import RunFolder
-from .figures.detection import Detection
 
 SHARES = (ACCURACY, *SPREAD, *ENDS)  # shown in per cent when the task is classification
 
 
+Extra = TypeVar("Extra")
 SIZE, UNSIZED = "train.memory_size", ("none", "all")  # memories of periods, and those without a size
 
 
@@ -52,12 +52,16 @@ class Results:
     points: pd.DataFrame
     spread: pd.DataFrame
     notes: list[str] = field(default_factory=list)
-    detection: Detection | None = None  # of wake words, where runs kept their scores
+    found: list[Any] = field(default_factory=list)  # what figures computed beside points, one object a kind
 
     @cached_property
     def metric(self) -> str:
         """The main metric: "accuracy", "squared_error" where the truth is a vector, "perplexity" of words."""
         return main_metric(set(self.points["what"].str.rpartition(".")[2]))
+
+    def extra(self, kind: type[Extra]) -> Extra | None:
+        """What a figure computed of all runs together, such as figures.detection.Detection."""
+        return next((item for item in self.found if isinstance(item, kind)), None)
 
     @property
     def finished(self) -> list[Run]:

@@ -253,9 +253,3 @@ def run_frame(results: Results, both: Summaries) -> pd.DataFrame:
                     row[f"{what}@{at}"] = summary.seeds(run.setting, run.label, what).get(run.seed, math.nan)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def head(setting: str) -> str:
-    """A setting as the head of a narrow column: "partition=dirichlet:alpha=1" on three lines."""
-    lines = setting.replace(", ", "\n").replace(":", ":\n").split("\n")
-    return "\n".join(line.replace("=", "=\n", 1) if len(line) > 16 else line for line in lines)

@@ -60,7 +60,7 @@ def test_relative_is_its_definition(rows: Clips, tau: float) -> None:
     own, theirs = slow_relative(labels, baseline, scores, tau)
     assert found.accepts == pytest.approx(float(own), abs=1e-9)
     assert found.baseline == pytest.approx(float(theirs), abs=1e-9)
-    assert (found.ratio is None) == (theirs == 0)
+    assert (found.ratio is None) == (theirs == 0 or found.rejected == 0)
     assert (found.positives, found.negatives) == (labels.count(1), labels.count(0))
 
 
@@ -125,6 +125,14 @@ def test_a_worked_example() -> None:
     # two wake words with one score: rejecting exactly one is on the line between none (3) and two (1)
     tied = np.array([0.3, 0.3, 0.6, 0.9, 0.05, 0.2, 0.3, 0.35, 0.7])
     assert det.relative(labels, baseline, tied, 0.4).accepts == pytest.approx(2.0)
+
+
+def test_a_baseline_that_rejects_no_wake_word_has_no_place_to_compare_at() -> None:
+    """Equal false rejects would be 0/0; the counts stay."""
+    labels, baseline = np.array([1, 1, 0, 0]), np.array([0.8, 0.9, 0.85, 0.1])
+    none = det.relative(labels, baseline, np.array([0.5, 0.9, 0.6, 0.7]), 0.5)
+    assert none.ratio is None and (none.rejected, none.accepts, none.baseline) == (0, 2, 1)
+    assert det.relative(labels, baseline, baseline, 0.85).ratio == 1
 
 
 def test_empty_cases_withhold_the_ratio() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.cli.final_table import final_table
 from selffl_cli.cli.main import main
-from selffl_cli.errors import UsageError
 from selffl_cli.metrics.intervals import t_interval
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
@@ -34,7 +35,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # equal rounds and equal gradients
 
 
-def test_equal_gradients_reads_the_last_evaluation_at_or_before(tmp_path: Path) -> None:
+def test_equal_gradients_reads_on_the_line_between_two_evaluations(tmp_path: Path) -> None:
     # slow takes 10 gradients a round, 200 in all; quick takes 16, and was evaluated at 80, 160, 240, 320
     write_run(tmp_path, "slow", 0, {0: 0.1, 5: 0.2, 10: 0.3, 15: 0.4, 20: 0.5}, gradients=10, personal=0)
     write_run(tmp_path, "quick", 0, {0: 0.1, 5: 0.6, 10: 0.7, 15: 0.8, 20: 0.9}, gradients=16, personal=0)
@@ -42,7 +43,7 @@ def test_equal_gradients_reads_the_last_evaluation_at_or_before(tmp_path: Path) 
     assert limits(results, "gradients").tolist() == [200]
     at = at_equal(results, "gradients").set_index(["label", "what"])["value"]
     assert at["slow", WHAT] == 0.5
-    assert at["quick", WHAT] == 0.7  # 160 <= 200 < 240
+    assert at["quick", WHAT] == pytest.approx(0.75)  # half way from 160 to 240
     at = at_equal(results, "rounds").set_index(["label", "what"])["value"]
     assert (at["slow", WHAT], at["quick", WHAT]) == (0.5, 0.9)
 
@@ -70,8 +71,51 @@ def test_no_figure_at_equal_gradients_of_a_method_not_evaluated_by_then(
     assert len(report.both["rounds"].seeds("", "late", WHAT)) == 2
     assert "Not every run of late was evaluated" in (report.folder / "README.md").read_text()
     stated = claim("late:test.personal", "early:test.personal", at="gradients")
-    with pytest.raises(UsageError, match="late was first evaluated after the gradients"):
-        make(tmp_path, methods={"early": {}, "late": {}}, claims=[stated])
+    (entry,) = make(tmp_path, methods={"early": {}, "late": {}}, claims=[stated]).entries
+    assert entry.judgement.verdict == "undecided" and "late not evaluated near" in entry.judgement.note
+
+
+def test_a_last_evaluation_below_the_budget_is_withheld(tmp_path: Path) -> None:
+    """Quick stops being scored at 190 or at 180 of 200 gradients: 95 % stands for the budget, 90 % does not."""
+    for seed in range(5):
+        write_run(tmp_path, "slow", seed, curve(0.9), gradients=10)
+        folder = write_run(tmp_path, "quick", seed, {0: 0.1, 18: 0.5, 19: 0.6, 20: 0.8}, gradients=10, personal=0)
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for number in (20,) if seed else (19, 20):
+            del lines[number]["eval"]["test"]["global"], lines[number]["eval"]["train"]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = collect(experiment(methods={"slow": {}, "quick": {}}), tmp_path)
+    at = at_equal(results, "gradients")
+    read = at[(at["label"] == "quick") & (at["what"] == "test.global.accuracy")]
+    assert read["seed"].tolist() == [1, 2, 3, 4] and (read["value"] == 0.6).all()
+    assert Summary(results, "gradients").seeds("", "quick", "test.global.accuracy").empty
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.5, "reproduced"), (0.99, "undecided")])
+def test_a_claim_at_equal_gradients_holds_at_both_evaluations(
+    tmp_path: Path, no_pictures: None, after: float, verdict: str
+) -> None:
+    """The evaluation after the budget may say another thing than the one before; then the line decides nothing."""
+    for seed in range(5):
+        write_run(tmp_path / "runs", "slow", seed, curve(0.9 + 0.001 * seed), gradients=10)
+        steps = {0: 0.1, 9: 0.2 + 0.001 * seed**2, 20: after}
+        write_run(tmp_path / "runs", "quick", seed, steps, gradients=20)  # 180 and 400 of 200 gradients
+    stated = claim("slow:test.personal", "quick:test.personal", at="gradients")
+    report = make(tmp_path, methods={"slow": {}, "quick": {}}, claims=[stated])
+    assert report.entries[0].judgement.verdict == verdict
+    assert report.both["gradients"].marks("", WHAT)["slow"] == ("best" if verdict == "reproduced" else "tied")
+    page = (report.folder / "README.md").read_text()
+    assert "### Where equal gradients were read" in page and "| quick | 200 | 90.0 % | 200.0 % |" in page
+    assert ("comes out differently" in page) == (verdict == "undecided")
+
+
+def test_percentiles_and_final_figures_are_not_read_at_equal_gradients(tmp_path: Path, no_pictures: None) -> None:
+    five_seeds(tmp_path / "runs")
+    report = make(tmp_path)
+    whats = report.both["gradients"].whats
+    assert WHAT in whats and not {what for what in whats if what.endswith(("worst_tenth", "p10", "light"))}
+    with pytest.raises(ValidationError, match="never read at equal gradients"):
+        experiment(claims=[claim("actperfl:test.personal.worst_tenth", 0.5, at="gradients")])
 
 
 def test_equal_rounds_is_the_last_that_all_reached(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from selffl_cli.metrics import det
 from selffl_cli.planning.plan import Request
 from selffl_cli.report.build import build
 from selffl_cli.report.collect import collect
-from selffl_cli.report.figures.detection import SIMULATED
+from selffl_cli.report.figures.detection import SIMULATED, Detection
 from selffl_cli.report.sections.wakeword import PAPER, beside, hourly_table, wake_word_section, words
 from selffl_cli.report.tables import Cell, Table
 
@@ -83,7 +83,7 @@ def rows_of(frame: pd.DataFrame, kind: str, device: str) -> pd.DataFrame:
 
 
 def test_tables_hold_the_metric(runs: Path) -> None:
-    found = collect(experiment(), runs).detection
+    found = collect(experiment(), runs).extra(Detection)
     assert found is not None and found.devices == DEVICES and found.labels == ["actperfl", "fedavg-e"]
     for outcome in found.outcomes:
         own = theirs = 0.0
@@ -143,7 +143,7 @@ def test_what_the_page_shows(runs: Path, tmp_path: Path) -> None:
 
 
 def test_the_threshold_is_an_option(runs: Path) -> None:
-    few, many = (collect(experiment(report={"false_rejects": rate}), runs).detection for rate in (0.05, 0.3))
+    few, many = (collect(experiment(report={"false_rejects": rate}), runs).extra(Detection) for rate in (0.05, 0.3))
     assert few is not None and many is not None
     assert few.baselines["false rejects"].mean() < many.baselines["false rejects"].mean()
     assert few.baselines["false accepts"].mean() > many.baselines["false accepts"].mean()
@@ -153,7 +153,7 @@ def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
     names = ["kitchen", "hall", "car", "phone", "desk"]
     for label in ("warm-start", "local"):
         write(tmp_path, label, 0, 1.5, names, "NNFFF")
-    found = collect(experiment(), tmp_path).detection
+    found = collect(experiment(), tmp_path).extra(Detection)
     assert found is not None and found.devices == ["N", "F"]
     assert found.baselines.loc[0, "wake words"] == 80 and found.baselines.loc[1, "wake words"] == 120
 
@@ -161,7 +161,7 @@ def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
 def test_real_devices_called_a_to_e_are_not_the_simulated_ones(tmp_path: Path) -> None:
     for label in ("warm-start", "actperfl"):
         write(tmp_path, label, 0, 1.5, ["p1", "p2", "p3", "p4", "p5"], "ABCDE")
-    found = collect(experiment(), tmp_path).detection
+    found = collect(experiment(), tmp_path).extra(Detection)
     assert found is not None and found.devices == DEVICES and not found.simulated
     text = wake_word_section(collect(experiment(), tmp_path), tmp_path)
     assert "recordings that were brought" in text and "simulated" not in text and "in the paper" not in text
@@ -196,7 +196,7 @@ def test_a_device_without_wake_words_in_test_stands_aside(tmp_path: Path) -> Non
         table.loc[(table["part"] == "test") & (table["client"] == 2), "label"] = 0
         parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "scores.parquet")
     results = collect(experiment(), tmp_path)
-    found = results.detection
+    found = results.extra(Detection)
     assert found is not None and found.devices == ["N", "O", "P", "Q"]
     assert found.baselines["device"].tolist() == ["N", "P", "Q"]
     figures = found.figures(*found.runs[0][2:])
@@ -217,7 +217,7 @@ def test_many_devices_stand_below_each_other(tmp_path: Path) -> None:
 def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:
     write(tmp_path, "warm-start", 0, 50.0)
     write(tmp_path, "local", 0, 1.0)
-    found = collect(experiment(), tmp_path).detection
+    found = collect(experiment(), tmp_path).extra(Detection)
     assert found is not None
     outcome = next(o for o in found.outcomes if o.model == "global")
     assert outcome.ratio is None and outcome.baseline == 0 and outcome.accepts > 0
@@ -227,17 +227,17 @@ def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:
 
 def test_other_tasks_have_no_such_section(tmp_path: Path) -> None:
     write_run(tmp_path, "local", 0, {0: 0.5, 4: 0.8})
-    assert collect(experiment(), tmp_path).detection is None
+    assert collect(experiment(), tmp_path).extra(Detection) is None
     assert wake_word_section(collect(experiment(), tmp_path), tmp_path) == ""
     assert not list(tmp_path.glob("wakeword*"))
 
 
 def test_one_false_accept_an_hour(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """120 others of a minute are two hours, so two false accepts of 120: counted here by moving the threshold."""
-    found = collect(experiment(), runs).detection
+    found = collect(experiment(), runs).extra(Detection)
     assert found is not None and hourly_table(found) == []
     monkeypatch.setattr("selffl_cli.report.figures.detection.CLIP_SECONDS", 60.0)
-    found = collect(experiment(), runs).detection
+    found = collect(experiment(), runs).extra(Detection)
     assert found is not None
     expected = []
     for seed in range(3):

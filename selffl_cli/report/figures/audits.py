@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ...runs.audits import read_audits
-
-if TYPE_CHECKING:
-    from ..results import Run
+from ..results import Run
 
 
 def audit_points(points: pd.DataFrame, runs: Iterable[Run]) -> pd.DataFrame:

@@ -70,11 +70,12 @@ class Outcome:
     interval: tuple[float, float] | None
     equal_error_rate: float
     an_hour: float | None  # FR at one false accept an hour
+    rejected: float  # wake words that the baseline rejects
 
     @property
     def ratio(self) -> float | None:
-        """Relative FA; None, withheld, when the baseline accepts nothing falsely."""
-        return self.accepts / self.baseline if self.baseline > 0 else None
+        """Relative FA; None, withheld, when the baseline accepts nothing falsely, or rejects no wake word."""
+        return self.accepts / self.baseline if self.baseline > 0 and self.rejected > 0 else None
 
 
 class Detection:
@@ -193,6 +194,7 @@ class Detection:
             bootstrap.interval(own, theirs) if errors else None,
             float(np.mean(errors)) if errors else float("nan"),
             float(np.mean(hourly)) if hourly else None,
+            sum(at.rejected for at in relative),
         )  # fmt: skip
 
     @cached_property

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from ..results import Run
-
+from ..results import Run
 
 QUARTER = 0.25  # of the clients: the light ones have the fewest training samples, the heavy ones the most
 

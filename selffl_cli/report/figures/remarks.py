@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from ..results import Run
+from ..results import Run
 
 WORTH_SAYING = 0.1  # of the rounds
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from ...config.experiment import ReportConfig
 from ...metrics.names import ERRORS
-
-if TYPE_CHECKING:
-    pass
-
 
 FIGURES = ("rounds_to_target", "gradients_to_target")
 

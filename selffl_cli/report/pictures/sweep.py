@@ -11,8 +11,8 @@ import numpy as np
 from ...metrics.intervals import t_interval
 from ...metrics.names import words
 from ..compare import Summary, higher_is_better
+from ..heads import head
 from ..results import Results, short_text
-from ..tables import head
 from .style import PAGE, figure, hide_unused, legend_above, legend_columns, looks, plain_log, save
 
 UNCERTAINTY = (

@@ -75,7 +75,9 @@ def relative_tables(found: Detection) -> list[Table]:
 def words(outcome: Outcome) -> str:
     """ "0.92 [0.85, 1.01]"; the counts where the ratio is withheld."""
     if outcome.ratio is None:
-        return f"withheld ({outcome.accepts:.3g}/{outcome.baseline:.3g})" if outcome.seeds else "–"
+        counts = f"{outcome.accepts:.3g}/{outcome.baseline:.3g}"
+        counts += ", 0 rejected" if outcome.baseline and not outcome.rejected else ""
+        return f"withheld ({counts})" if outcome.seeds else "–"
     if outcome.interval is None:
         return f"{outcome.ratio:.2f}"
     low, high = ("∞" if math.isinf(end) else f"{end:.2f}" for end in outcome.interval)
@@ -145,7 +147,7 @@ def frame(found: Detection) -> pd.DataFrame:
 @extra
 def wake_word_section(results: Results, folder: Path) -> str:
     """Markdown, with wakeword.csv, wakeword.tex and the DET pictures in `folder`; "" for other tasks."""
-    found = results.detection
+    found = results.extra(Detection)
     if found is None or not found.runs:
         return ""
     made = [*relative_tables(found), baseline_table(found), error_table(found), *hourly_table(found)]
@@ -169,7 +171,7 @@ def wake_word_section(results: Results, folder: Path) -> str:
 def pfedme(results: Results) -> list[str]:
     """What the papers say of pFedMe in place of a row, and how often it happened here; none without a run of it."""
     runs = [run for run in results.runs if run.folder.record["method"]["name"] == "pfedme"]
-    if not runs or results.detection is None or not results.detection.simulated:
+    if not runs or not (found := results.extra(Detection)) or not found.simulated:
         return []
     gone = sum(run.diverged for run in runs)
     return [f"pFedMe has no row in the paper, where it diverged; here it diverged in {gone} of {len(runs)} runs."]
@@ -183,14 +185,15 @@ def how_to_read(found: Detection) -> str:
         f"threshold rejects about {found.false_rejects:.0%} of the {part} wake words. Below 1 is better. "
         f"Counts are summed over seeds; in brackets the 95 % interval of {RESAMPLES:,} bootstrap draws of speakers "
         "(the same in every seed; it does not hold the spread between seeds, which the claims are judged by). "
-        "*Withheld*: the baseline accepts nothing falsely there; both counts are shown. No brackets: the ratio is "
+        "*Withheld*: the baseline accepts nothing falsely there, or rejects no wake word, so that there is no false "
+        "reject to be equal to; the counts are shown. No brackets: the ratio is "
         "undefined in more than a twentieth of the draws."
     )
 
 
 def terminal_tables(results: Results) -> list[RichTable]:
     """Tables 1 and 2 at 80 columns, intervals under their ratios; nothing for other tasks."""
-    found = results.detection
+    found = results.extra(Detection)
     if found is None or not found.runs:
         return []
     return [_terminal_table(part, sentence(found)) for made in relative_tables(found) for part in beside(made)]
