@@ -99,7 +99,7 @@ class Relative:
 
     @property
     def ratio(self) -> float | None:
-        """Relative FA at relative FR = 1; None, withheld, when the baseline accepts nothing falsely, or rejects nothing.
+        """Relative FA at relative FR = 1; None, withheld, when the baseline falsely accepts or rejects nothing.
 
         Without a rejected wake word the relative FR is 0/0, and the place at which to compare is not defined.
         """

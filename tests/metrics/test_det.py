@@ -129,9 +129,9 @@ def test_a_worked_example() -> None:
 
 def test_a_baseline_that_rejects_no_wake_word_has_no_place_to_compare_at() -> None:
     """Equal false rejects would be 0/0; the counts stay."""
-    labels, baseline = np.array([1, 1, 0, 0]), np.array([0.8, 0.9, 0.85, 0.1])
+    labels, baseline = np.array([1, 1, 0, 0]), np.array([0.8, 0.9, 0.85, 0.95])
     none = det.relative(labels, baseline, np.array([0.5, 0.9, 0.6, 0.7]), 0.5)
-    assert none.ratio is None and (none.rejected, none.accepts, none.baseline) == (0, 2, 1)
+    assert none.ratio is None and (none.rejected, none.accepts, none.baseline) == (0, 2, 2)
     assert det.relative(labels, baseline, baseline, 0.85).ratio == 1
 
 
