@@ -230,12 +230,10 @@ def _table(console: Console, shards: Shards) -> None:
 
 def _next_command(shards: Shards) -> str | None:
     """Training on these shards with the first shipped experiment that uses this data set."""
-    import tomllib
-
-    from ..config.experiment import experiment_names, experiments_folder
+    from ..config.inherit import experiment_names, experiment_path, read_experiment
 
     for name in sorted(experiment_names(), key=lambda name: (name != shards.manifest.name, name)):
-        content = tomllib.loads((experiments_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+        content = read_experiment(experiment_path(name))
         if content.get("data", {}).get("name") == shards.manifest.name:
             return shlex.join(["selffl", "train", name, "--data", str(shards.path)])
     return None

@@ -8,16 +8,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ..errors import UsageError, nearest
-from ..files.regular import read_regular
-from ..files.toml import read_toml
-from ..registry import absolute
 from .claims import Claim
+from .inherit import experiment_names as experiment_names
+from .inherit import experiment_path, read_experiment
+from .inherit import experiments_folder as experiments_folder
 from .train import TrainConfig
 from .train import train_config as train_config
 from .validation import Strict, validate
@@ -111,33 +110,12 @@ class Experiment(Strict):
             yield dict(zip(keys, values, strict=True))
 
 
-def experiments_folder() -> Path:
-    """Where the shipped TOMLs are: inside the wheel, or beside the package in a checkout."""
-    inside = Path(__file__).parents[1] / "experiments"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "experiments"
-
-
-def experiment_names() -> list[str]:
-    return sorted(path.stem for path in experiments_folder().glob("*.toml"))
-
-
 def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Experiment:
     """Read an experiment by name or from a TOML file; `overrides` are {dotted key: value}."""
-    path = Path(name)
-    if path.suffix != ".toml":
-        if name not in experiment_names():
-            raise UsageError(f"unknown experiment '{name}'{nearest(name, experiment_names())}, or give a .toml file")
-        path = experiments_folder() / f"{name}.toml"
-    try:
-        content = read_toml(read_regular(path).decode())
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
-    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"{path}: not a readable TOML file: {str(error).splitlines()[0]}") from None
-    content = from_folder(content, path.parent)
+    path = experiment_path(name)
+    content = read_experiment(path)
     for key, value in (overrides or {}).items():
         set_key(content, key, value)
-    content.setdefault("name", path.stem)
     experiment = validate(Experiment, content, path.name)
     if experiment.tuning:
         for label in experiment.tuning.grids:
@@ -153,15 +131,6 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
         if key.partition(".")[0] not in ("data", "model", "train", "methods"):
             raise UsageError(f"{path.name}: sweep key '{key}' is not one of data., model., train. or methods.")
     return experiment
-
-
-def from_folder(content: Any, folder: Path) -> Any:
-    """The content of a TOML with every `file.py:Class` in it made absolute: such a path starts at the TOML's folder."""
-    if isinstance(content, dict):
-        return {key: from_folder(value, folder) for key, value in content.items()}
-    if isinstance(content, list):
-        return [from_folder(value, folder) for value in content]
-    return absolute(content, folder) if isinstance(content, str) else content
 
 
 def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
