@@ -260,16 +260,16 @@ class Harness:
 
         if not real:  # a fork has what its parent has imported
             for module in (
-                "launch",
-                "predict",
+                "launchers.in_turn",
+                "planning.cost",
                 "report.build",
-                "scoring",
-                "verify",
-                "audit.membership",
+                "finished.run",
+                "finished.verify",
+                "finished.audits.membership",
                 *(f"cli.{name}" for name in ("train", "report", "prepare", "eval", "verify", "audit")),
             ):
                 importlib.import_module(f"selffl_cli.{module}")
-            for module in ("prepare", "digits", "gaussian", "divergence", "summary"):
+            for module in ("prepare", "sets.digits", "sets.gaussian", "pictures.divergence", "pictures.summary"):
                 importlib.import_module(f"data_prep.{module}")
 
     def fresh(self, case: Case, name: str) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
@@ -67,9 +68,7 @@ class FlatModel:
 
     def products(self) -> AbstractContextManager[object]:
         """The precision of a training step's matrix products."""
-        if not self.bf16:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+        return bf16_products(self.device.type) if self.bf16 else nullcontext()
 
     def outputs(self, vector: Tensor, x: Tensor) -> Tensor:
         """Outputs at `vector` without a graph."""
@@ -145,3 +144,17 @@ class DevicePart:
     def samples(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """x and y of these rows of the whole part [n], gathered on the device."""
         return self.x[rows], self.y[rows]
+
+
+@contextmanager
+def bf16_products(device: str) -> Iterator[None]:
+    """Matrix products in bfloat16. Where the processor has none, oneDNN refuses LSTMs and torch's own kernels serve."""
+    refused = device == "cpu" and torch._C._get_mkldnn_enabled() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if refused:
+        torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+            yield
+    finally:
+        if refused:
+            torch._C._set_mkldnn_enabled(True)

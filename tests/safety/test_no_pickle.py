@@ -113,7 +113,7 @@ assert "torch" in sys.modules and "pyarrow" in sys.modules
 print("SEEN", seen)
 if PROBE:
     import pickle
-    from data_prep import digits
+    from data_prep.sets import digits
     namespace = {"__file__": digits.__file__}
     text = "import pickle\\ndef f():\\n    pickle.loads(pickle.dumps(complex(1, 2)))"
     exec(compile(text, digits.__file__, "exec"), namespace)
