@@ -66,7 +66,9 @@ def dangers(code: str) -> list[str]:
 
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_can_run_what_it_reads(path: Path) -> None:
-    assert dangers(path.read_text(encoding="utf-8")) == []
+    """The door alone runs a file: the one that a user names for a class of his own, the very bytes that were hashed."""
+    found = [text.partition(": ")[2] for text in dangers(path.read_text(encoding="utf-8"))]
+    assert found == (["exec(…)", "compile(…)"] if path == ROOT / "selffl_cli" / "registry.py" else [])
 
 
 @pytest.mark.parametrize(
