@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,13 @@ def write_run(
     clients: int = 20,
     calibrated: int = 2,
     sent: int = 1000,
+    known: Callable[[int], int] | None = None,
 ) -> Path:
     """One finished run: `accuracy` is the global test figure at each evaluated round; the personal one lies
     `personal` above it. A round costs `gradients` gradient evaluations. `status` "" leaves the run
     unfinished. Steps are calibrated from the round `calibrated` on;
-    `sent` bytes go up in a round."""
+    `sent` bytes go up in a round. `known(round)` of the participants are known, and take their steps from uncertainty
+    once steps are calibrated."""
     setting = setting or {}
     rng = np.random.default_rng(seed)
     folder = root / experiment / f"digits-{label}-s{seed}-{key}"
@@ -117,6 +119,9 @@ def write_run(
                     "contraction": 0.3 if number >= calibrated else None,
                 }
             )
+            if known is not None:
+                active = known(number) if number >= calibrated else 0
+                line["method"] |= {"known": known(number), "by_uncertainty": active}
             line["per_client"] = {"client": [0, 1, 2, 3], "steps": [3, 5, 8, 12]}
             if s0 is not None:
                 line["per_client"]["variance"] = list(s0 / number * rng.lognormal(0, 0.7, 4))

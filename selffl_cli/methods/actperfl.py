@@ -40,6 +40,7 @@ class ActPerFL(Federated[Options]):
     paper = "Chen et al., FL4NLP 2022 (ActPerFL); NeurIPS 2022 (Self-FL)"
     per_client = "its model, s_m, its share in the last aggregate"
     options_type = Options
+    version = 2  # 1 calibrated only in a round whose every participant was known
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)
@@ -121,8 +122,12 @@ class ActPerFL(Federated[Options]):
         ready = known & (others > 0)
         shrinkage = torch.where(ready, log_shrinkage(s, others), torch.nan)  # -ln gamma_m
         rate = torch.full_like(budget, eta)
-        if options.steps == "calibrated" and contraction.isnan() and cohort.sum(ready.double()) == cohort.size:
-            contraction = cohort.sum(shrinkage) / cohort.size / cohort.mean_budget
+        if options.steps == "calibrated" and contraction.isnan():
+            # once, over the known participants of the first round with two of them: their mean l is their mean budget
+            known_clients, total, budgets = (
+                cohort.sum(torch.where(ready, values, 0.0)) for values in (torch.ones_like(s), shrinkage, budget)
+            )
+            contraction = total / budgets if known_clients >= 2 else contraction
         if options.rate == "matched":  # l stays at the budget, eta_m = s_m (1 - gamma_m^(1/l))
             wanted = s * (1 - start_weight(s, others) ** (1 / budget))
             rate = torch.where(ready, wanted.clamp_max(options.max_rate * eta), eta)
@@ -140,6 +145,7 @@ class ActPerFL(Federated[Options]):
         wanted = torch.where(ready & ~wanted.isnan(), wanted, budget)
         steps = wanted.clamp(torch.ones_like(budget), (options.max_steps * budget).clamp_min(1)).round()
         clipped = ready & ((wanted < 1) | (wanted > options.max_steps * budget)) & (options.steps != "fixed")
+        cohort.reveal(known=cohort.sum(known.double()), by_uncertainty=cohort.sum((ready & ~decay.isnan()).double()))
         return steps.long(), rate.to(cohort.samples.dtype), contraction, clipped
 
     def update_curvature(self, state: State, cohort: Cohort, start: Tensor, end: Tensor) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from problems import Problem
+from problems import Problem, mlp
 from torch import nn
 
 from selffl_cli.models.location import Location
@@ -86,8 +86,8 @@ class Reference:
         ready = [m for m in a if a[m] > 0]  # took part before, and its pool is not empty
         gamma = {m: 1 / (1 / (a[m] * self.s[m]) + 1) if a[m] * self.s[m] else 0.0 for m in ready}
 
-        if o["steps"] == "calibrated" and self.rho is None and len(ready) == len(chosen):
-            # mean of ln(1 + 1/(A s)) / -ln(1 - rho) = budget
+        if o["steps"] == "calibrated" and self.rho is None and len(ready) >= 2:
+            # mean of ln(1 + 1/(A s)) / -ln(1 - rho) = budget, over those that are ready
             self.rho = 1 - math.exp(-np.mean([math.log(1 + 1 / (a[m] * self.s[m])) for m in ready]) / BUDGET)
         ends, starts, self.steps, self.clipped = {}, {}, {}, {}
         for m in chosen:
@@ -330,3 +330,38 @@ def test_equal_weights_when_all_variances_are_zero() -> None:
         state, cohort = problem.round(method, state, number)
         close(cohort.counts.per_client["variance"], np.zeros(3), "s_m")
         close(cohort.counts.per_client["weight"], np.full(3, 1 / 3), "weights")
+
+
+def test_a_tenth_of_the_clients_a_round_suffices_to_calibrate() -> None:
+    """The contraction is solved in the first round with two known participants; from then on Eqn 7 sets their steps.
+
+    30 clients, three a round: a round whose every participant is known is rare, and was waited for once.
+    """
+    problem = mlp(30, budget=[10] * 30, batch_size=4)
+    method, state = problem.method("actperfl")
+    rng = np.random.default_rng(3)
+    taken_part: set[int] = set()
+    known, active, solved = 0, 0, 0
+    for round_ in range(1, 41):
+        chosen = sorted(int(m) for m in rng.choice(30, 3, replace=False))
+        before = {m: float(state.clients.read("variance", torch.tensor([m]))) for m in chosen if m in taken_part}
+        s0 = float(state.server["s0"])
+        state, cohort = problem.round(method, state, round_, chosen)
+        figures = cohort.counts.revealed
+        assert figures["known"] == len(before)
+        if not solved and len(before) >= 2:  # the mean l of the known ones is their mean budget
+            solved = round_
+            w = {m: 1 / (s0 + s) for m, s in before.items()}
+            total = sum(w.values())
+            shrinkage = [math.log(1 + 1 / ((total - w[m]) * s)) for m, s in before.items()]
+            close(state.server["contraction"], np.mean(shrinkage) / 10, f"round {round_}")
+        assert math.isnan(state.server["contraction"]) == (not solved)
+        if solved:
+            known, active = known + figures["known"], active + figures["by_uncertainty"]
+        unknown = [l for m, l in zip(cohort.clients.tolist(), cohort.counts.per_client["steps"].tolist(), strict=True)
+                   if m not in before]  # fmt: skip
+        assert set(unknown) <= {10}
+        taken_part |= set(chosen)
+    assert solved < 15 and known > 40
+    # a known client whose companions are all new has no A_m, and keeps the budget
+    assert active >= 0.95 * known

@@ -83,7 +83,7 @@ def test_steps_follow_the_formula_for_each_client(tmp_path: Path) -> None:
 
 
 def test_calibrated_steps_average_to_the_budget() -> None:
-    """rho is solved once, in the first round in which every participant's s_m is known, then kept."""
+    """rho is solved once, in the first round with two known participants (here all are), then kept."""
     problem = mlp(budget=[10] * 6, batch_size=4)
     method, state = problem.method("actperfl-hb")
     state, cohort = problem.round(method, state, 1)

@@ -345,3 +345,20 @@ def test_page_says_whose_personalising_is_not_counted(tmp_path: Path, no_picture
     (tmp_path / "runs" / "made" / "digits-fedavg-ft-s0-00000000").rename(tmp_path / "gone")
     page = (make(tmp_path, methods={"fedavg": {}}).folder / "README.md").read_text()
     assert "make personal models" not in page
+
+
+def test_page_says_how_often_uncertainty_set_the_steps(tmp_path: Path, no_pictures: None) -> None:
+    """Two of four participants are known from round 3 on, and 5 of 20 rounds stood before the contraction."""
+    for seed in range(2):
+        write_run(
+            tmp_path / "runs", "actperfl", seed, curve(0.9), s0=0.3, calibrated=6 + seed,
+            known=lambda number: 2 if number > 2 else 0,
+        )  # fmt: skip
+        write_run(tmp_path / "runs", "actperfl-hb", seed, curve(0.9), s0=0.3, calibrated=99, known=lambda number: 1)
+    notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
+    assert notes == [
+        "actperfl: uncertainty set local steps in 72 % of the rounds; once the contraction was solved (round 6 to 7), "
+        "100 % of the participations of clients that had taken part before took them from Eqn 7.",
+        "actperfl-hb: uncertainty set local steps in 0 % of the rounds: no round had two participants that had taken "
+        "part before.",
+    ]
