@@ -358,9 +358,8 @@ def test_a_tenth_of_the_clients_a_round_suffices_to_calibrate() -> None:
         assert math.isnan(state.server["contraction"]) == (not solved)
         if solved:
             known, active = known + figures["known"], active + figures["by_uncertainty"]
-        unknown = [l for m, l in zip(cohort.clients.tolist(), cohort.counts.per_client["steps"].tolist(), strict=True)
-                   if m not in before]  # fmt: skip
-        assert set(unknown) <= {10}
+        taken = dict(zip(cohort.clients.tolist(), cohort.counts.per_client["steps"].tolist(), strict=True))
+        assert {steps for m, steps in taken.items() if m not in before} <= {10}
         taken_part |= set(chosen)
     assert solved < 15 and known > 40
     # a known client whose companions are all new has no A_m, and keeps the budget
