@@ -18,6 +18,7 @@ from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
 from ..dealing.pool import PARTITION_HELP, draw_clients
+from ..texts.lines import decode_text, split_lines
 from ..texts.words import WordOptions, WordPool, finish, pieces
 
 __all__ = ["SOURCE", "SOURCE_URL", "Options", "finish", "load"]
@@ -86,11 +87,9 @@ def _text(source: Path) -> str:
             data = stream.read(LIMIT + 1)
         if len(data) > LIMIT:
             raise SelfflError(f"{source}: is more than {LIMIT >> 20} MiB of text; these are not the plays")
-        return data.decode("utf-8-sig")
+        return decode_text(data, source)
     except (OSError, EOFError, lzma.LZMAError):
         raise SelfflError(f"{source}: cannot be read; bring it again") from None
-    except UnicodeDecodeError:
-        raise SelfflError(f"{source}: is no text in UTF-8; write it so") from None
 
 
 def _open(source: Path) -> IO[bytes]:
@@ -100,7 +99,9 @@ def _open(source: Path) -> IO[bytes]:
 
 
 def _objects(source: Path, content: str) -> Iterable[Role]:
-    for number, line in enumerate(filter(str.strip, content.splitlines()), 1):
+    for number, line in enumerate(split_lines(content), 1):
+        if not line.strip():
+            continue
         try:
             item = json.loads(line)
             play, name, speeches = str(item["play"]), str(item["role"]), [str(text) for text in item["speeches"]]
@@ -114,8 +115,8 @@ def _plain(content: str) -> Iterable[Role]:
     """Blocks apart by empty lines; one that begins with a line NAME: is a speech, another one goes on with it."""
     found: dict[str, list[str]] = {}
     speaker = ""
-    for block in re.split(r"\n\s*\n", content.replace("\r\n", "\n")):
-        lines = [line.strip() for line in block.strip().splitlines()]
+    for block in re.split(r"\n\s*\n", "\n".join(split_lines(content))):
+        lines = [line.strip() for line in block.strip().split("\n")] if block.strip() else []
         if lines and NAME.fullmatch(lines[0]):
             speaker = " ".join(lines[0][:-1].split())
             found.setdefault(speaker, []).append(" ".join(lines[1:]))

@@ -12,6 +12,7 @@ from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
 from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION
+from ..texts.lines import aligned, nfc
 from ..texts.words import WordOptions, WordPool, finish, pieces
 
 __all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_URL", "Options", "finish", "load"]
@@ -58,27 +59,13 @@ def read(source: Path) -> tuple[list[str], list[str], np.ndarray]:
     intents: list[str] = []
     part: list[int] = []
     for folder, number in FOLDERS.items():
-        commands, labels = (_lines(source / folder / file) for file in FILES)
-        if len(commands) != len(labels):
-            raise SelfflError(
-                f"{source / folder}: seq.in has {len(commands)} lines and label {len(labels)}; bring files that belong "
-                "together"
-            )
-        if not commands:
+        rows = aligned(source / folder, FILES, SOURCE)
+        if not rows:
             raise SelfflError(f"{source / folder}: holds no commands; bring whole files")
-        texts += commands
-        intents += labels
-        part += [number] * len(commands)
+        texts += [command for _, (command, _) in rows]
+        intents += [nfc(label) for _, (_, label) in rows]
+        part += [number] * len(rows)
     return texts, intents, np.array(part)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise SelfflError(f"{path}: cannot be read ({error.strerror}); give --source {SOURCE}") from None
-    except UnicodeDecodeError:
-        raise SelfflError(f"{path}: is no text in UTF-8; write it so") from None
 
 
 def download(stage: Callable[[str], None]) -> Path:

@@ -13,6 +13,8 @@ from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import sha256
 
 from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
+from ..texts.columns import SPACES, check_tags, columns_of, order
+from ..texts.lines import aligned, nfc
 from ..texts.text import PADDING, SPECIAL, UNKNOWN
 
 SOURCE = (
@@ -77,50 +79,35 @@ def read(source: Path) -> Corpus:
     for name in ("train", "valid", "test"):
         if PARTS[name] not in have:
             raise SelfflError(f"{source}: has no part '{name}'; give --source {SOURCE}")
+    check_tags(source, Counter(tag for tags in found.tags for tag in tags))
     return found
 
 
 def _folder(folder: Path, found: Corpus) -> None:
     names = [name for name in ("seq.in", "seq.out", "label") if name != "label" or (folder / name).exists()]
-    columns = [[line for line in _text(folder / name).split("\n") if line.strip()] for name in names]
-    if len({len(lines) for lines in columns}) > 1:
-        sizes = ", ".join(f"{name} {len(lines)}" for name, lines in zip(names, columns, strict=True))
-        raise SelfflError(f"{folder}: files of different numbers of lines ({sizes}); bring files that belong together")
-    for number, (words, tags, *label) in enumerate(zip(*columns, strict=True), 1):
-        if len(words.split()) != len(tags.split()):
-            raise SelfflError(f"{folder}: text {number} has other numbers of words and of tags; bring both")
-        found.texts.append(words.split())
-        found.tags.append(tags.split())
-        found.labels.append(label[0].strip() if label else "text")
+    for number, (text, slots, *label) in aligned(folder, names, SOURCE):
+        words, tags = text.split(), SPACES.split(slots)
+        if len(words) != len(tags):  # a no-break space is no space between words
+            words = SPACES.split(text)
+        if len(words) != len(tags):
+            raise SelfflError(
+                f"{folder}: texts and tags do not line up: line {number} has {len(words)} words and {len(tags)} tags; "
+                "bring both files as they belong together"
+            )
+        found.texts.append(words)
+        found.tags.append(tags)
+        found.labels.append(nfc(label[0]) if label else "text")
     found.files += [folder / name for name in names]
 
 
 def _lines(path: Path, found: Corpus) -> None:
-    words: list[str] = []
-    tags: list[str] = []
-    for number, line in enumerate([*_text(path).split("\n"), ""], 1):
-        columns = line.split()
-        if not columns or columns[0] == "-DOCSTART-":  # CoNLL-2003's mark of a new document
-            if words:
-                found.texts.append(words)
-                found.tags.append(tags)
-                found.labels.append("text")
-            words, tags = [], []
-        elif len(columns) == 1:
-            raise SelfflError(f"{path}: line {number} has a word and no tag; write both, with a space or tab between")
-        else:
-            words.append(columns[0])
-            tags.append(columns[-1])
+    texts = columns_of(path, SOURCE)
+    word, tag = order(path, texts)
+    for rows in texts:
+        found.texts.append([columns[word] for columns in rows])
+        found.tags.append([columns[tag] for columns in rows])
+        found.labels.append("text")
     found.files.append(path)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SelfflError(f"{path}: cannot be read ({error.strerror}); give --source {SOURCE}") from None
-    except UnicodeDecodeError:
-        raise SelfflError(f"{path}: is no text in UTF-8; write it so") from None
 
 
 def encode(corpus: Corpus, options: Options, source: Path, citation: str) -> Pool:

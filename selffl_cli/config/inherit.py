@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import UsageError, nearest
 from ..files.regular import read_regular
-from ..files.toml import read_toml
+from ..files.toml import read_toml_bytes
 from ..registry import absolute
 
 DEEPEST = 10  # files in a chain of `extends`; the longest that ships has three
@@ -91,7 +91,7 @@ def _read(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
 def _content(path: Path) -> dict[str, Any]:
     """The file as it stands, but for the paths of classes in it."""
     try:
-        return from_folder(read_toml(read_regular(path).decode()), path.parent)
+        return from_folder(read_toml_bytes(read_regular(path)), path.parent)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; experiments by name: {', '.join(experiment_names())}") from None
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

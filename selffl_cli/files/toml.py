@@ -13,14 +13,30 @@ DOTS = 1000  # in a line: the reader keeps every prefix of a dotted key, 10 GB f
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """ValueError for what is no TOML, RecursionError for what is nested too deeply."""
+    """ValueError for what is no TOML, RecursionError for what is nested too deeply. Passes over a byte order mark."""
+    text = text.removeprefix("\ufeff")
     if len(text) > LONGEST:
         raise ValueError(f"longer than {LONGEST:,} characters")
     if text.count(".") > DOTS:
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.count(".") > DOTS:
                 raise ValueError(f"more than {DOTS:,} dots in line {number}")
     return tomllib.loads(text)
+
+
+def read_toml_bytes(data: bytes) -> dict[str, Any]:
+    """A file's bytes, as `read_toml`; ValueError names an encoding that is not UTF-8, which TOML must be."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("is UTF-16; save it as UTF-8")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"is no UTF-8 (byte 0x{data[error.start]:02x} in line {line}), but latin-1 or another code page; "
+            "save it as UTF-8"
+        ) from None
+    return read_toml(text)
 
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")

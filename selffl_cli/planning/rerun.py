@@ -12,7 +12,7 @@ from ..config.run import ENGINE_VERSION, RunConfig
 from ..config.validation import validate
 from ..errors import SelfflError, UsageError
 from ..files.regular import read_regular
-from ..files.toml import read_toml
+from ..files.toml import read_toml_bytes
 from ..runs.folder import CLIENTS, MODELS, RECORD, RunFolder
 from ..shards import Shards, sha256
 from ..training.controls import Keep
@@ -40,7 +40,7 @@ def read_record(path: Path) -> tuple[RunConfig, RunFolder | None]:
     folder = RunFolder(file.parent) if file.name == RECORD else None
     finished = folder if folder is not None and folder.result is not None else None
     try:
-        content = finished.record if finished else read_toml(read_regular(file).decode())
+        content = finished.record if finished else read_toml_bytes(read_regular(file))
     except (OSError, ValueError, RecursionError) as error:
         raise SelfflError(f"{file}: cannot be read ({error})") from None
     return validate(RunConfig, content, str(file)), finished

@@ -96,12 +96,12 @@ def test_another_corpus_is_read_in_either_layout(layout: str, source: Path, tmp_
     [
         (lambda s: (s / "test" / "seq.out").unlink(), "seq.out: cannot be read"),
         (lambda s: (s / "test" / "seq.out").write_text("O\n"), "different numbers of lines .*seq.in 20, seq.out 1"),
-        (lambda s: (s / "test" / "seq.out").write_text("O\n" * 20), "text 1 has other numbers of words and of tags"),
+        (lambda s: (s / "test" / "seq.out").write_text("O\n" * 20), "line 1 has [0-9]+ words and 1 tags"),
         (lambda s: (s / "valid").rename(s / "spare"), "has no part 'valid'; give --source a folder"),
         (lambda s: [path.write_text("") for path in (s / "train").iterdir()], "train: holds no texts"),
         (lambda s: [(s / "valid").rename(s / "spare"), (s / "valid.txt").write_text("play O\nsong\n")],
          "valid.txt: line 2 has a word and no tag"),
-        (lambda s: (s / "test" / "seq.in").write_bytes(b"\xff\xfe"), "no text in UTF-8"),
+        (lambda s: (s / "test" / "seq.in").write_bytes(b"\xff\xfe"), "is UTF-16; save it as UTF-8"),
     ],
 )  # fmt: skip
 def test_a_corpus_that_is_not_whole_says_so(
