@@ -64,9 +64,7 @@ def test_a_line_separator_within_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [snips.read, tags.read])
 def test_an_empty_line_in_one_file_alone_is_refused(tmp_path: Path, read: object) -> None:
     corpus(tmp_path, [TEXTS[0], "", *TEXTS[2:]])
-    with pytest.raises(
-        SelfflError, match="line 2 of seq.in is empty, but (label has 'Book'|seq.out has 'O O)"
-    ):
+    with pytest.raises(SelfflError, match="line 2 of seq.in is empty, but (label has 'Book'|seq.out has 'O O)"):
         read(tmp_path)  # type: ignore[operator]
 
 
