@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 1000  # characters of an error; what is wrong stands at its beginning, what to do at its end
+from .safe_text import one_line
 
 
 class SelfflError(Exception):
@@ -21,14 +21,6 @@ class UsageError(SelfflError):
     """The command was asked for something that cannot be (exit code 2): an unknown name, an impossible value."""
 
     exit_code = 2
-
-
-def one_line(text: str) -> str:
-    """`text` without line breaks; what cannot be printed (names and values come from anywhere) as escapes; clipped."""
-    text = " ".join(part for part in text.splitlines() if part)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

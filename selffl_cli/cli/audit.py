@@ -64,14 +64,14 @@ def _audit(
     name: str, runs: list[Path], data: Path | None, attack: Callable[[Scored], dict[str, float]], note: str
 ) -> None:
     import torch
-    from rich.console import Console
 
     from ..finished.run import Scored
+    from .terminal import Terminal
 
     torch.set_num_threads(1)
     opened = [(path, Scored.open(path, data)) for path in runs]  # all of them, before any is attacked
     made = []
-    with Console(stderr=True).status("starting") as status:
+    with Terminal(stderr=True).status("starting") as status:
         for number, (path, run) in enumerate(opened, 1):
             status.update(f"{name}: run {number} of {len(runs)} …")
             made.append((path, attack(run)))
@@ -81,10 +81,10 @@ def _audit(
 def _show(name: str, made: list[tuple[Path, dict[str, float]]], note: str) -> None:
     """One row a run and model; the figures are kept in the run folders."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from ..runs.audits import write_audit
+    from .terminal import Terminal
 
     columns = list(dict.fromkeys(key.partition(".")[2] for _, figures in made for key in figures))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption=note, caption_justify="left")
@@ -95,4 +95,4 @@ def _show(name: str, made: list[tuple[Path, dict[str, float]]], note: str) -> No
         for kind in dict.fromkeys(key.partition(".")[0] for key in figures):
             cells = [figures.get(f"{kind}.{column}") for column in columns]
             table.add_row(path.name, kind, *("" if cell is None else f"{cell:.4g}" for cell in cells))
-    Console().print(table)
+    Terminal().print(table)

@@ -52,11 +52,10 @@ def doctor(
     training, else 0; notes do not count.
     """
     if measure:
-        from rich.console import Console
-
         from .measure import measure_engines
+        from .terminal import Terminal
 
-        measure_engines(Console(highlight=False))
+        measure_engines(Terminal())
         return
     findings = Findings()
     findings.rows.append(("selffl", f"{__version__} in {Path(__file__).parents[1]}"))
@@ -75,24 +74,25 @@ def doctor(
 
 
 def _show(findings: Findings) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    from .terminal import Terminal
+
+    console = Terminal()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for name, value in findings.rows:
-        table.add_row(name, escape(value))
+        table.add_row(name, value)
     console.print(table)
     console.print()
     for note in findings.notes:
-        console.print(f"[yellow]note:[/yellow] {escape(note)}")
+        console.print(Text.assemble(("note:", "yellow"), f" {note}"))
     for problem in findings.problems:
-        console.print(f"[red]problem:[/red] {escape(problem)}")
+        console.print(Text.assemble(("problem:", "red"), f" {problem}"))
     if not findings.problems:
-        console.print("[green]Nothing is wrong.[/green] Next: selffl train --method actperfl")
+        console.print(Text.assemble(("Nothing is wrong.", "green"), " Next: selffl train --method actperfl"))
 
 
 def _requirements() -> Iterator[tuple[str, tuple[int, ...], str]]:

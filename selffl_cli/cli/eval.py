@@ -11,6 +11,7 @@ import typer
 
 from ..errors import UsageError
 from ..files.atomic import write_whole
+from ..safe_text import csv_cell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,9 +58,9 @@ def eval_(
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     import torch
-    from rich.console import Console
 
     from ..finished.run import Scored
+    from .terminal import Terminal
 
     torch.set_num_threads(1)
     scored = [Scored.open(path, data) for path in runs]
@@ -68,12 +69,12 @@ def eval_(
 
         if part or predictions or csv:
             raise UsageError("--verify: recomputes what was recorded; leave --part, --predictions and --csv out")
-        print_verdicts(scored, Console())
+        print_verdicts(scored, Terminal())
         return
     if predictions is not None and any(run.shards.manifest.task != "classification" for run in scored):
         raise UsageError("--predictions: only classification data has predicted classes")
     parts = [p.value for p in part] if part else [p.value for p in Split]
-    console = Console()
+    console = Terminal()
     rows: list[dict[str, object]] = []
     for run in scored:
         for name, kinds in run.summaries(parts).items():
@@ -94,7 +95,7 @@ def eval_(
         file = io.StringIO(newline="")
         writer = csv_module.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
         write_whole(csv, file.getvalue())
 
 

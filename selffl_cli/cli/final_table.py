@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..metrics.names import ERRORS, main_metric, words
 from ..report.heads import head
@@ -83,10 +83,10 @@ def _table(title: str, current: Collection[str]) -> Table:
     return table
 
 
-def _name(label: str, rows: Sequence[Final | None], current: Collection[str]) -> str:
+def _name(label: str, rows: Sequence[Final | None], current: Collection[str]) -> Text:
     lost = sum(row is None for row in rows)
-    text = f"[bold]→ {escape(label)}[/]" if label in current else f"  {escape(label)}"
-    return text + (f"\n  [red]{lost} diverged[/]" if lost else "")
+    text = Text(f"→ {label}", "bold") if label in current else Text(f"  {label}")
+    return Text.assemble(text, (f"\n  {lost} diverged", "red")) if lost else text
 
 
 def _group(runs: Sequence[RunFolder]) -> Groups:

@@ -19,6 +19,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import SelfflError, UsageError
+from ..safe_text import one_line
+from .encoding import any_encoding
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     command: Any = typer.main.get_command(app)
+    any_encoding()
     try:
         _check_text(arguments)
         result = command(arguments or ["--help"], prog_name="selffl", standalone_mode=False)
@@ -172,9 +175,9 @@ def _check_text(arguments: list[str]) -> None:
 def _describe(error: Exception) -> tuple[str, int]:
     """What is wrong as one line, and the exit code."""
     if isinstance(error, SelfflError):
-        return _line(str(error)), error.exit_code
+        return one_line(str(error)), error.exit_code
     if isinstance(error, typer.TyperException):  # what typer itself finds wrong with the arguments
-        text = _line(error.format_message())
+        text = one_line(error.format_message())
         context = getattr(error, "ctx", None)
         if text and context is not None:
             text = f"{text[0].lower()}{text[1:].rstrip('.')}; see '{context.command_path} --help'"
@@ -185,13 +188,9 @@ def _describe(error: Exception) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename is not None else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         hint = "make room, then the same command goes on" if full else "--debug shows where"
-        return f"{where}{error.strerror.lower()} ({hint})", 1
-    text = _line(f"{type(error).__name__}: {error}".rstrip(": "))
+        return one_line(f"{where}{error.strerror.lower()} ({hint})"), 1
+    text = one_line(f"{type(error).__name__}: {error}".rstrip(": "))
     return f"{text} (unexpected; run again with --debug for the traceback)", 1
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def run() -> None:

@@ -24,7 +24,9 @@ def measure_engines(console: Console) -> None:
     device = default_device("auto")
     ratios: dict[str, list[list[float]]] = {}
     rows = []
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True) as progress:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), console=console, transient=True
+    ) as progress:
         task = progress.add_task("")
         for number, (model, size, plain, stacked) in enumerate(measure(torch.device(device)), 1):
             ratios.setdefault(model, []).append([size, round(plain / stacked, 2)])

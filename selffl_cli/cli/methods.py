@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..methods import ALIASES, METHODS, method_class
 
@@ -18,14 +18,14 @@ def print_methods(console: Console) -> None:
     for name in METHODS:
         cls = method_class(name)
         other = [alias for alias, target in ALIASES.items() if target == name]
-        console.print(f"[bold]{name}[/bold]" + "".join(f" = {alias}" for alias in other))
+        console.print(Text.assemble((name, "bold"), *(f" = {alias}" for alias in other)))
         about = Table.grid(padding=(0, 1))
         about.add_column(width=3)
         about.add_column(overflow="fold")
-        about.add_row("", escape(cls.idea))
-        about.add_row("", f"[dim]{escape(cls.paper)}[/dim]")
-        about.add_row("", escape(f"each client keeps: {cls.per_client}"))
-        console.print(about, highlight=False)
+        about.add_row("", cls.idea)
+        about.add_row("", Text(cls.paper, "dim"))
+        about.add_row("", f"each client keeps: {cls.per_client}")
+        console.print(about)
         options = Table.grid(padding=(0, 1))
         options.add_column(width=3)
         options.add_column(no_wrap=True)
@@ -33,9 +33,9 @@ def print_methods(console: Console) -> None:
         for key, field in cls.options_type.model_fields.items():
             default = str(field.default).lower() if isinstance(field.default, bool) else field.default
             words = " | ".join(choices(field))
-            options.add_row("", f"{key}={default}", escape(f"{field.description}" + (f" ({words})" if words else "")))
+            options.add_row("", f"{key}={default}", f"{field.description}" + (f" ({words})" if words else ""))
         if cls.options_type.model_fields:
-            console.print(options, highlight=False)
+            console.print(options)
         console.print()
     console.print("Choose with --method NAME or --method NAME:key=value,…; an ending -w or -e sets the weighting.")
 

@@ -129,18 +129,17 @@ def _typed(annotation: Any) -> Any:
 
 
 def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, force: bool) -> None:
-    from rich.console import Console
-
     from data_prep.prepare import request
 
     from ..shards import Shards
+    from .terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     with _spinner(console) as stage:
         asked = request(name, given, out, source, stage)
         there, picture = asked.made and not force, asked.folder / "summary.png"
         if not there or not picture.exists():
-            with asked.alone(lambda text: Console(stderr=True).print(text, highlight=False, soft_wrap=True)):
+            with asked.alone(lambda text: Terminal(stderr=True).print(text, soft_wrap=True)):
                 there = asked.made and not force
                 if not there:
                     asked.make(force, stage)
@@ -162,19 +161,21 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
         lines.append(f"         {shards.path / 'divergence.png'}")
     if command := _next_command(shards):
         lines.append(f"next:    {command}")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 @contextmanager
 def _spinner(console: Console) -> Iterator[Callable[[str], None]]:
     """In a terminal, what is being done, once it takes longer than `PATIENCE`."""
+    from rich.text import Text
+
     status = console.status("starting …")
     timer = threading.Timer(PATIENCE, status.start)
     timer.daemon = True
     if console.is_terminal:
         timer.start()
     try:
-        yield lambda stage: status.update(f"{stage} …")
+        yield lambda stage: status.update(Text(f"{stage} …"))
     finally:
         timer.cancel()
         status.stop()
@@ -182,7 +183,6 @@ def _spinner(console: Console) -> Iterator[Callable[[str], None]]:
 
 def _table(console: Console, shards: Shards) -> None:
     import numpy as np
-    from rich.markup import escape
     from rich.table import Table
 
     from data_prep.dealing.partition import partitioner
@@ -224,7 +224,7 @@ def _table(console: Console, shards: Shards) -> None:
     table.add_row("seed", str(manifest.arguments.get("seed", "")))
     for key, value in manifest.notes.items():
         if isinstance(value, (int, float, str)):
-            table.add_row(key.replace("_", " "), escape(str(value)))
+            table.add_row(key.replace("_", " "), str(value))
     console.print(table)
 
 

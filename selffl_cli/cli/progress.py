@@ -59,7 +59,7 @@ class TrainingProgress:
         self.console, self.live = console, console.is_terminal
         self.seen: dict[str, Any] = {}  # the last evaluation, shown until the next one
         self.bars = Bars(
-            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
             TimeRemainingColumn(compact=True), console=console, transient=True, disable=not self.live,
         )  # fmt: skip
         self.all: TaskID | None = None
@@ -91,22 +91,22 @@ class TrainingProgress:
             rounds = f"round {metrics['round']}/{total_rounds(run)}"
             loss = metrics.get("train_loss")
             shown = f"  loss {loss:.4f}" if loss is not None else ""
-            self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", highlight=False, soft_wrap=True)
+            self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", soft_wrap=True)
 
     def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None:
         self._clear()
         if self.all is not None:
             self.bars.advance(self.all)
         if why := result.get("privacy", {}).get("stopped"):
-            self.console.print(f"[yellow]{name(run)} stopped {why}[/yellow]", highlight=False, soft_wrap=True)
+            self.console.print(f"{name(run)} stopped {why}", style="yellow", soft_wrap=True)
         if result["status"] == "diverged":
-            self.console.print(f"[yellow]{name(run)} diverged: {result['message']}[/yellow]", soft_wrap=True)
+            self.console.print(f"{name(run)} diverged: {result['message']}", style="yellow", soft_wrap=True)
         elif not skipped:
-            self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", highlight=False, soft_wrap=True)
+            self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", soft_wrap=True)
 
     def wait(self, busy: Busy) -> None:
         self._clear()
-        self.console.print(busy.waiting, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(busy.waiting, soft_wrap=True)
 
     def _clear(self) -> None:
         """Take the bar of the last run away."""

@@ -41,18 +41,19 @@ def report(
     Reads RUNS/EXPERIMENT and writes OUT/EXPERIMENT: a page (README.md) with the claims ledger, tables in
     Markdown, LaTeX and CSV, and pictures in PNG and SVG. The same runs give the same bytes.
     """
-    from rich.console import Console
+    from rich.text import Text
 
     from ..config.experiment import load_experiment
     from ..planning.tuning import tuned
+    from .terminal import Terminal
 
     loaded = tuned(load_experiment(experiment), runs)
     command = ["selffl", "report", experiment]
     command += ["--runs", str(runs)] * (runs != Path("runs")) + ["--out", str(out)] * (out != Path("results"))
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
-    console = Console()
-    with Console(stderr=True).status("starting") as status:
+    console = Terminal()
+    with Terminal(stderr=True).status("starting") as status:
         from ..report.build import build
         from ..report.console import print_report
         from ..report.ledger import check as check_claims
@@ -63,9 +64,9 @@ def report(
             out,
             [axis.value for axis in dict.fromkeys(x)],
             shlex.join(command),
-            lambda text: status.update(f"{text} …"),
+            lambda text: status.update(Text(f"{text} …")),
         )
     print_report(made, console)
-    console.print(f"page: {made.folder / 'README.md'}", highlight=False, soft_wrap=True)
+    console.print(f"page: {made.folder / 'README.md'}", soft_wrap=True)
     if check:
         check_claims(made.entries)

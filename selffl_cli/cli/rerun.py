@@ -45,7 +45,7 @@ def train_again(record: Path, place: Place, options: RunOptions, dry_run: bool, 
         print_costs(planned, options.workers, options.device, console)
         return
     carry_out(planned, options, console)
-    console.print(f"run: {run.folder}", highlight=False, soft_wrap=True)
+    console.print(f"run: {run.folder}", soft_wrap=True)
     if before is None:
         console.print("the record's own run is not there or not finished: nothing to compare with")
         return
@@ -54,7 +54,7 @@ def train_again(record: Path, place: Place, options: RunOptions, dry_run: bool, 
         console.print("the same to the bit: every round, the final figures, every client, the models")
         return
     for line in found:
-        console.print(f"differs: {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"differs: {line}", soft_wrap=True)
     where = other_machine(before.environment)
     made = f" (made elsewhere: {where})" if where else ""
     raise SelfflError(f"{run.folder}: other numbers than {before.path}{made}")

@@ -65,7 +65,7 @@ def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) 
     again = shlex.join(["selffl", *sys.argv[1:]])
     if outcome.stopped:
         reason = "stopped" if stop.signal else "time budget spent"
-        console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", highlight=False, soft_wrap=True)
+        console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", soft_wrap=True)
         raise typer.Exit(128 + stop.signal if stop.signal else 0)
     if outcome.failed:
         (run, why), count = outcome.failed[0], len(outcome.failed)
@@ -92,7 +92,7 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
 
     def workers(training: Training) -> int:
         if jobs == 1 and (hint := memory_hint(training)):
-            console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
+            console.print(hint, style="yellow", soft_wrap=True)
         return choose_workers(options.workers, training, jobs)
 
     settings: dict[str, Any] = {
@@ -100,7 +100,7 @@ def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, conso
         "client_store": options.client_store, "checkpoint_seconds": options.checkpoint_seconds,
     }  # fmt: skip
     if not options.team and (hint := too_many(options.jobs, options.workers, jobs)):
-        console.print(f"[yellow]{hint}[/yellow]", soft_wrap=True)
+        console.print(hint, style="yellow", soft_wrap=True)
     if options.ray:
         from ..launchers.ray import RayJobs
 
@@ -147,6 +147,8 @@ def tune_first(request: Request, options: RunOptions, console: Console) -> None:
 
 def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
     """The table of this experiment's finished runs, where they are, and what to type next."""
+    from rich.text import Text
+
     from ..config.run import WARM_START
     from ..runs.folder import find_runs
     from .final_table import final_table
@@ -162,10 +164,10 @@ def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome,
     ]
     console.print(final_table(finished, {run.config.label for run in planned}))
     where = planned[-1].folder if len(planned) == 1 else request.runs / name
-    console.print(f"runs: {where}", highlight=False, soft_wrap=True)
+    console.print(f"runs: {where}", soft_wrap=True)
     missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
     extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
     shards = "" if request.data is None else f" --data {shlex.quote(str(request.data))}"
     step = f"train {shlex.quote(name)}{shards}" if missing else f"report {shlex.quote(name)}"
     why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
-    console.print(f"next: [bold]selffl {step}{extra}[/bold]  {why}", highlight=False, soft_wrap=True)
+    console.print(Text.assemble("next: ", (f"selffl {step}{extra}", "bold"), f"  {why}"), soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ..files.regular import open_regular
 from ..launchers.queue import Ending
@@ -57,14 +58,12 @@ class RunsBoard:
         if not skipped and ending.status == "finished":
             line = last_line(run.folder / METRICS) or {}
             seconds = f"done in {line['time']['seconds']:.1f} s  {figures(line)}" if line else "done"
-            self.console.print(
-                f"{name(run)}  {seconds}  ({len(self.ended)}/{self.total})", highlight=False, soft_wrap=True
-            )
+            self.console.print(f"{name(run)}  {seconds}  ({len(self.ended)}/{self.total})", soft_wrap=True)
         elif not skipped:
-            self.console.print(f"[{colour}]{name(run)}  {text}[/{colour}]", highlight=False, soft_wrap=True)
+            self.console.print(f"{name(run)}  {text}", style=colour, soft_wrap=True)
 
     def wait(self, busy: Busy) -> None:
-        self.console.print(busy.waiting, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(busy.waiting, soft_wrap=True)
 
     def _table(self, waiting: list[PlannedRun], running: list[PlannedRun]) -> Table:
         """Running runs first, then ended and waiting ones as far as the screen has room."""
@@ -84,7 +83,7 @@ class RunsBoard:
         others = [(run, ending.status) for run, ending in reversed(self.ended)] + [(run, "waiting") for run in waiting]
         for run, state in others[:room]:
             colour = COLOURS.get(state, "dim")
-            table.add_row(name(run), "", f"[{colour}]{state}[/{colour}]")
+            table.add_row(name(run), "", Text(state, colour))
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         table.caption = (
             f"{len(self.ended)} of {self.total} ended, {len(running)} running, {len(waiting)} waiting, "

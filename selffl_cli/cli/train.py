@@ -245,9 +245,9 @@ def train(
     list_methods: Annotated[bool, typer.Option("--list-methods", help="Print every method and its options.")] = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
-    from rich.console import Console
+    from .terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     if list_methods:
         from .methods import print_methods
 

@@ -32,6 +32,6 @@ def print_verdicts(scored: Sequence[Scored], console: Console) -> None:
                 lines.append(f"  made elsewhere: {where}")
         lines += [f"  not verified: {line}" for line in verdict.left_out]
         for line in lines:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     if wrong:
         raise SelfflError(f"{len(wrong)} of {len(scored)} runs are not equal to their record ({', '.join(wrong[:3])})")

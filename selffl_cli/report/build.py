@@ -25,7 +25,7 @@ from .sections.fairness import fairness
 from .sections.privacy import privacy_picture, privacy_section
 from .sections.registry import EXTRAS, extra
 from .sections.target import target_section
-from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables
+from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables, write_csv
 
 extra(target_section)
 extra(privacy_section)
@@ -92,10 +92,10 @@ def _write(
     command: str, folder: Path,
 ) -> None:  # fmt: skip
     (folder / "tables.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
-    long_frame(results, both).to_csv(folder / "tables.csv", index=False, lineterminator="\n")
-    run_frame(results, both).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
+    write_csv(long_frame(results, both), folder / "tables.csv")
+    write_csv(run_frame(results, both), folder / "runs.csv")
     if entries:
-        claims_frame(entries).to_csv(folder / "claims.csv", index=False, lineterminator="\n")
+        write_csv(claims_frame(entries), folder / "claims.csv")
     extras = [section(results, folder) for section in EXTRAS]
     text = page(results, both, entries, made, pictures, extras, command)
     (folder / PAGE).write_text(text, encoding="utf-8")

@@ -6,8 +6,8 @@ import re
 import textwrap
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from .build import Report
 from .heads import head
@@ -30,10 +30,9 @@ def print_report(report: Report, console: Console) -> None:
     console.print(
         "* better than every other (paired 95 % intervals); † cannot be told from the best mean",
         style="dim",
-        highlight=False,
     )
     for note in report.results.notes:
-        console.print("note: " + escape(note.replace("`", "")), style="yellow", highlight=False)
+        console.print("note: " + note.replace("`", ""), style="yellow")
 
 
 def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
@@ -45,18 +44,20 @@ def ledger_table(results: Results, entries: list[Entry]) -> RichTable:
     table.add_column("difference", justify="right", max_width=16)
     for entry in entries:
         claim, judgement = entry.claim, entry.judgement
-        verdict = f"[{_STYLES[judgement.verdict]}]{judgement.verdict}[/]"
+        verdict = Text(judgement.verdict, _STYLES[judgement.verdict])
         if claim.required:
-            verdict += "\n[bold]required[/]"
+            verdict.append("\nrequired", "bold")
         if judgement.note:
-            verdict += f"\n[dim]{escape(judgement.note)}[/]"
+            verdict.append(f"\n{judgement.note}", "dim")
         mean, _, rest = entry.effect(results).partition(" ")
-        effect = mean + (f"\n{escape(rest)}" if rest else "") + (f"\n[dim]at {entry.level}[/]" if entry.level else "")
+        effect = Text(mean + (f"\n{rest}" if rest else ""))
+        if entry.level:
+            effect.append(f"\nat {entry.level}", "dim")
         left, _, right = entry.sides(results).partition(" vs ")
         table.add_row(
             verdict,
-            f"[bold]{escape(textwrap.fill(claim.id, CLAIM))}[/] {escape(claim.text)}",
-            escape(claim.paper) or "–",
+            Text.assemble((textwrap.fill(claim.id, CLAIM), "bold"), f" {claim.text}"),
+            claim.paper or "–",
             f"{left}\nvs {right}",
             effect,
         )
@@ -105,11 +106,11 @@ def _rich(title: str, heads: list[str], rows: list[list[Cell]]) -> RichTable:
         else:
             made.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        made.add_row(*map(_markup, row))
+        made.add_row(*map(_styled, row))
     return made
 
 
-def _markup(item: Cell) -> str:
+def _styled(item: Cell) -> Text:
     """A cell in as little room as it takes; a star beside the bold, which a plain terminal does not show."""
-    text = escape(re.sub(r" \((\d+) diverged\)", r"\n\1 div.", item.plain).replace(" ± ", "±"))
-    return f"[bold]{text}*[/]" if item.mark == "best" else text
+    text = re.sub(r" \((\d+) diverged\)", r"\n\1 div.", item.plain).replace(" ± ", "±")
+    return Text(f"{text}*", "bold") if item.mark == "best" else Text(text)

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..safe_text import code, markdown, one_line, paragraphs, prose
 from .compare import limits
 from .ledger import Entry
 from .results import Results
-from .tables import Summaries, Table, markdown
+from .tables import Summaries, Table, table_markdown
 
 CAPTIONS = {
     "curves": "Mean over seeds with 95 % band. Over gradients, bytes and seconds, a point stands at its round's mean. "
@@ -37,12 +38,12 @@ def page(
     command: str,
 ) -> str:
     experiment = results.experiment
-    sections = [f"# {experiment.title or experiment.name}", experiment.description.strip()]
+    sections = [f"# {markdown(experiment.title or experiment.name)}", paragraphs(experiment.description)]
     if entries:
         sections += ["## Claims", claims_markdown(results, entries), claims_footnote(entries)]
     sections += ["## Results", how_to_read(results, both)]
     for table in tables:
-        sections += [f"### {table.title}", markdown(table)]
+        sections += [f"### {markdown(table.title)}", table_markdown(table)]
     sections += extras
     sections.append(
         "The same figures: [tables.tex](tables.tex), [tables.csv](tables.csv) (unrounded, every part and "
@@ -66,7 +67,7 @@ def page(
         f"```sh\n{_train_command(results)}\n{command}\n```",
     ]
     if results.notes:
-        sections += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
+        sections += ["## Notes", "\n".join(f"- {prose(note)}" for note in results.notes)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -84,13 +85,13 @@ def claims_markdown(results: Results, entries: list[Entry]) -> str:
         verdict = f"**{entry.judgement.verdict}**" + (f" ({entry.judgement.note})" if entry.judgement.note else "")
         cells = [
             verdict,
-            f"`{claim.id}` {text}",
+            f"{code(claim.id)} {text}",
             claim.paper or "–",
             entry.sides(results),
             effect,
             str(len(entry.seeds)),
         ]
-        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(prose(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
@@ -126,14 +127,15 @@ def how_to_read(results: Results, both: Summaries) -> str:
     )
     kinds = {run.label: run.folder.record["method"].get("name") for run in results.runs}
     if asked := [label for label in results.labels if kinds[label] in ("fedavg-ft", "perfedavg")]:
-        text += f" Gradients by which {' and '.join(asked)} make personal models when scored are in no count."
+        names = " and ".join(map(markdown, asked))
+        text += f" Gradients by which {names} make personal models when scored are in no count."
     if results.metric == "accuracy":
         text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
     read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
     if late := sorted({label for _, what, label in both["gradients"].withheld if what in read}):
         text += (
-            f" Not every run of {', '.join(late)} was evaluated near enough to that number of gradients, so its figure "
-            "at equal gradients is withheld (a smaller `eval_every` gives one)."
+            f" Not every run of {', '.join(map(markdown, late))} was evaluated near enough to that number of gradients, "
+            "so its figure at equal gradients is withheld (a smaller `eval_every` gives one)."
         )
     seeds = {(run.setting, run.label): 0 for run in results.runs}
     for run in results.finished:
@@ -174,7 +176,7 @@ def setup(results: Results) -> str:
     hashes = sorted({str(d.get("hash", ""))[:8] for d in data})
     shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (f" and {len(hashes) - 10} more" if len(hashes) > 10 else "")
     lines.append(f"- Data hashes: {shown}")
-    return "\n".join(line for line in lines if not line.endswith(": "))
+    return "\n".join(f"- {prose(line[2:])}" for line in lines if not line.endswith(": "))
 
 
 def budget(results: Results) -> str:
@@ -195,8 +197,8 @@ def budget(results: Results) -> str:
             f"{train['learning_rate']:g}",
             _one_line({k: v for k, v in record["method"].items() if k != "name"}) or "–",
         ]
-        starts = rows.setdefault(" | ".join(str(cell).replace("|", "\\|") for cell in cells), [])
-        start = f"`{start[:8]}`" if start else "the seed's own"
+        starts = rows.setdefault(" | ".join(map(markdown, cells)), [])
+        start = code(start[:8]) if start else "the seed's own"
         if start not in starts:
             starts.append(start)
     head = (
@@ -228,15 +230,14 @@ def provenance(results: Results) -> str:
     seconds = sum(float(run.result.get("seconds") or 0) for run in results.runs)
     started = [str(environment.get("started", "?")) for environment in found]
     versions = ", ".join(f"{name} {of(name)}" for name in ("selffl", "python", "torch", "numpy"))
-    return "\n".join(
-        [
-            f"- Commit: {_distinct(map(commit, found))}",
-            f"- Machine: {of('cpu')}; device {of('device')}; worker processes: {of('workers')}",
-            f"- Versions: {versions}",
-            f"- Runs: {len(results.runs)}, {seconds:,.0f} s of wall-clock time in all; started between "
-            f"{min(started)} and {max(started)}",
-        ]
-    )
+    lines = [
+        f"Commit: {_distinct(map(commit, found))}",
+        f"Machine: {of('cpu')}; device {of('device')}; worker processes: {of('workers')}",
+        f"Versions: {versions}",
+        f"Runs: {len(results.runs)}, {seconds:,.0f} s of wall-clock time in all; started between "
+        f"{min(started)} and {max(started)}",
+    ]
+    return "\n".join(f"- {prose(line)}" for line in lines)
 
 
 def _train_command(results: Results) -> str:
@@ -246,7 +247,7 @@ def _train_command(results: Results) -> str:
         command = run.folder.environment.get("command")
         words = command if isinstance(command, list) else shlex.split(command or "")
         if len(words) > 1:
-            line = shlex.join(["selffl", *_without_places(words[1:])])
+            line = one_line(shlex.join(["selffl", *_without_places(words[1:])]))
             if line not in recorded:
                 recorded.append(line)
     seeds = sorted({run.seed for run in results.runs})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from ..metrics.names import words
+from ..safe_text import csv_cell, markdown, tex
 from .compare import At, Mark, Summary
 from .results import Results
 
@@ -158,14 +160,17 @@ def costs(results: Results) -> Table:
     return Table("costs", "Cost of a run", [*(["setting"] if swept else []), *heads], rows)
 
 
-def markdown(table: Table) -> str:
+def table_markdown(table: Table) -> str:
     def row(texts: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+        return "| " + " | ".join(texts) + " |"
 
-    texts = [[f"**{c.plain}**" if c.mark == "best" else c.plain for c in cells] for cells in table.rows]
+    def one(item: Cell) -> str:
+        return f"**{markdown(item.plain)}**" if item.mark == "best" else markdown(item.plain)
+
+    texts = [list(map(one, cells)) for cells in table.rows]
     text_columns = sum(head in ("setting", "method") for head in table.heads)
     rule = "|" + "|".join(["---"] * text_columns + ["---:"] * (len(table.heads) - text_columns)) + "|"
-    return "\n".join([row(table.heads), rule, *map(row, texts)])
+    return "\n".join([row([markdown(head) for head in table.heads]), rule, *map(row, texts)])
 
 
 def latex(table: Table, note: str = "") -> str:
@@ -194,18 +199,10 @@ def latex(table: Table, note: str = "") -> str:
     return "\n".join(lines)
 
 
-_TEX: dict[str, str | int | None] = {
-    **{character: "\\" + character for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "±": r"$\pm$",
-}
-
-
-def tex(text: str) -> str:
-    return text.translate(str.maketrans(_TEX))
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """The frame as CSV, its words made safe for spreadsheets."""
+    safe = frame.map(csv_cell) if len(frame) else frame
+    safe.to_csv(path, index=False, lineterminator="\n")
 
 
 def long_frame(results: Results, both: Summaries) -> pd.DataFrame:

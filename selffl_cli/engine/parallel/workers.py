@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from ...errors import SelfflError
+from ...safe_text import one_line
 from .collective import Collective
 from .shared_memory import Links, PeerGone
 
@@ -89,7 +90,7 @@ def _child(rank: int, links: Links, parent: int, program: Callable[[Collective],
         if "--debug" in sys.argv:
             traceback.print_exc()
         kind = "" if isinstance(error, SelfflError) else f"{type(error).__name__}: "
-        print(f"error: worker {rank}: {kind}{error}".rstrip(": "), file=sys.stderr, flush=True)
+        print(one_line(f"error: worker {rank}: {kind}{error}".rstrip(": ")), file=sys.stderr, flush=True)
         os._exit(1)
 
 

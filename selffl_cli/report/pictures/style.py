@@ -13,7 +13,10 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ...safe_text import printable
 
 # Okabe & Ito, "Color Universal Design" (2008), the yellow left out: it is too faint for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -55,6 +58,7 @@ _RC: Any = {
     "svg.hashsalt": "selffl",  # identifiers inside the SVG depend on its content alone
     "svg.fonttype": "path",
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a dollar in a label is a dollar
 }
 
 
@@ -95,7 +99,9 @@ def figure(rows: int, columns: int, width: float, height: float, **options: Any)
 
 
 def save(fig: Any, out: Path, name: str) -> str:
-    """Write OUT/NAME.png and .svg, free of dates and versions, and return NAME."""
+    """Write OUT/NAME.png and .svg, free of dates, versions and characters that cannot be drawn, and return NAME."""
+    for text in fig.findobj(Text):
+        text.set_text(printable(text.get_text()))
     fig.savefig(out / f"{name}.png", metadata={"Software": None})
     fig.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
     return name

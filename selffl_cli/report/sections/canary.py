@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...metrics.intervals import t_interval
 from ...runs.audits import read_audits
+from ...safe_text import markdown
 from ..pictures.style import COLUMN, PAGE, figure, legend_above, looks, save
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def planted_section(results: Results, folder: Path) -> str:
                 own = frame[(frame["setting"] == setting) & (frame["label"] == label) & (frame["model"] == model)]
                 if len(own):
                     digits, exact, hamming, rank = own[list(FIGURES)].mean()
-                    name = f"{setting} {label}".strip()
+                    name = markdown(f"{setting} {label}".strip())
                     lines.append(f"| {name} | {words} | {digits:.2f} | {exact:.2f} | {hamming:.2f} | {rank:,.0f} |")
     picture = (
         f"![planted]({draw(results, frame, folder)}.png)\n\nShare of the code's digits found against how often the "

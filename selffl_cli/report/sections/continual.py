@@ -11,7 +11,7 @@ from ...metrics.intervals import Interval, t_interval
 from ...metrics.names import words
 from ..pictures.style import COLUMN, PAGE, figure, hide_unused, legend_above, looks, save
 from ..results import SIZE, Results
-from ..tables import Cell, Table, markdown
+from ..tables import Cell, Table, table_markdown, write_csv
 from .registry import extra
 
 
@@ -160,16 +160,16 @@ def replay_section(results: Results, folder: Path) -> str:
     change, lost = relative(results), forgetting(results)
     if not change.empty and change["size"].notna().any():
         columns = ["label", "size", "seed", "memory", "value", "value_none", "change"]
-        change[columns].to_csv(folder / "replay.csv", index=False, lineterminator="\n")
+        write_csv(change[columns], folder / "replay.csv")
         text += [
             f"`{judged(results)}` at the end, over the test samples of all periods, against the same method and seed "
             "without a memory; 95 % t intervals over seeds of the paired change. "
             + ("Below 0 is better." if results.metric != "accuracy" else "Above 0 is better."),
-            markdown(by_size(results, change)),
+            table_markdown(by_size(results, change)),
             f"![replay]({draw_sizes(results, change, folder)}.png)\n\n[SVG](replay.svg); by seed: [CSV](replay.csv)",
         ]
     if not lost.empty:
-        lost.to_csv(folder / "forgetting.csv", index=False, lineterminator="\n")
+        write_csv(lost, folder / "forgetting.csv")
         text.append(
             f"![forgetting]({draw_forgetting(results, lost, folder)}.png)\n\nForgetting: how the figure on a period's "
             "own test samples has changed from the end of that period to the end of training, mean over seeds. "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...runs.audits import read_audits
+from ...safe_text import markdown
 from ..pictures.style import PAGE, figure, legend_above, looks, save
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def privacy_section(results: Results, folder: Path) -> str:
             if not said and not any(str(key).startswith(("membership", "canary-users")) for key in audits.index):
                 continue
             audited |= not audits.empty
-            cells = [name, *_promise(said)]
+            cells = [markdown(name), *map(markdown, _promise(said))]
             for what in ("membership.global.auc", "membership.personal.auc", "membership.personal.tpr_at_1",
                          "canary-users.global.epsilon", "canary-users.global.epsilon_low"):  # fmt: skip
                 cells.append(f"{audits[what]:.3g}" if what in audits and pd.notna(audits[what]) else "–")

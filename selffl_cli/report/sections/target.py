@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...safe_text import markdown
 from ..figures.target import FIGURES
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def target_section(results: Results, folder: Path) -> str:
     lines = [
         "### How soon the target is reached",
         "",
-        f"The first evaluation at which {asked.target_figure} is at {shown} or beyond, over the seeds that got there: "
-        "mean (smallest to largest). The target was set beforehand, in the experiment's TOML.",
+        f"The first evaluation at which {markdown(asked.target_figure)} is at {shown} or beyond, over the seeds that "
+        "got there: mean (smallest to largest). The target was set beforehand, in the experiment's TOML.",
         "",
         "| " + ("setting | " if swept else "") + "method | seeds that got there | rounds | gradient evaluations |",
         "|" + "---|" * (swept + 1) + "---:|---:|---:|",
@@ -35,6 +36,6 @@ def target_section(results: Results, folder: Path) -> str:
             found = [own.loc[own["what"] == f"method.{name}", "value"] for name in FIGURES]
             cells = [f"{v.mean():,.0f} ({v.min():,.0f} to {v.max():,.0f})" if len(v) else "–" for v in found]
             if runs:
-                place = f"{setting} | {label}" if swept else label
+                place = f"{markdown(setting)} | {markdown(label)}" if swept else markdown(label)
                 lines.append(f"| {place} | {len(found[0])} of {len(runs)} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)

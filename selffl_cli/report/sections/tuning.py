@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...planning.tuning import FILE, read
+from ...safe_text import markdown
 from ..results import Results
 from .registry import extra
 
@@ -18,7 +19,7 @@ def tuning_section(results: Results, folder: Path) -> str:
     lines = [
         "### Tuning",
         f"Every method had the same number of trials: {content['rounds']} rounds each with seed {content['seed']}, "
-        f"scored by the {content['score']} models on the validation part. A diverged trial counts as one.",
+        f"scored by the {markdown(content['score'])} models on the validation part. A diverged trial counts as one.",
         "",
         "| method | options | validation score | |",
         "|---|---|---:|---|",
@@ -27,5 +28,5 @@ def tuning_section(results: Results, folder: Path) -> str:
         options = ", ".join(f"{key} = {value}" for key, value in row["options"].items())
         score = "diverged" if row["score"] is None else f"{row['score']:.4f}"
         mark = "**chosen**" if content["chosen"].get(row["label"]) == row["options"] else ""
-        lines.append(f"| {row['label']} | {options} | {score} | {mark} |")
+        lines.append(f"| {markdown(row['label'])} | {markdown(options)} | {score} | {mark} |")
     return "\n".join(lines[:2]) + "\n\n" + "\n".join(lines[3:])

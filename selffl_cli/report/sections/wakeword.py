@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ...metrics import det
+from ...safe_text import markdown
 from ..figures.detection import MODELS, RESAMPLES, Clips, Detection, Outcome
 from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save
 from ..results import Results
-from ..tables import Cell, Table, latex, markdown
+from ..tables import Cell, Table, latex, table_markdown, write_csv
 from .registry import extra
 
 # Relative FA on devices A to E as the ActPerFL paper prints it (FL4NLP 2022, Tables 1 and 2).
@@ -151,13 +151,13 @@ def wake_word_section(results: Results, folder: Path) -> str:
     if found is None or not found.runs:
         return ""
     made = [*relative_tables(found), baseline_table(found), error_table(found), *hourly_table(found)]
-    frame(found).to_csv(folder / "wakeword.csv", index=False, lineterminator="\n")
+    write_csv(frame(found), folder / "wakeword.csv")
     captioned = [latex(table, sentence(found)) for table in made]
     (folder / "wakeword.tex").write_text("\n\n".join(captioned) + "\n", encoding="utf-8")
     pictures = [name for model in MODELS if (name := draw(found, folder, model))]
     text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *pfedme(results)]
     for table in made:
-        text += [f"#### {table.title}", markdown(table)]
+        text += [f"#### {markdown(table.title)}", table_markdown(table)]
     text.append("The same by seed, unrounded: [wakeword.csv](wakeword.csv); as LaTeX: [wakeword.tex](wakeword.tex).")
     for name in pictures:
         text.append(
@@ -212,11 +212,11 @@ def _terminal_table(made: Table, caption: str) -> RichTable:
     table = RichTable(title=made.title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column(made.heads[0], overflow="fold", min_width=10)
     for head in made.heads[2:]:
-        table.add_column(escape(head), justify="right", overflow="fold")
+        table.add_column(head, justify="right", overflow="fold")
     for cells in made.rows:
         paper = cells[0].value.startswith(" ")
-        shown = [escape(c.value.replace(" [", "\n[").replace(" (", "\n(").replace(", ", "–")) for c in cells[2:]]
-        table.add_row(escape(cells[0].value.strip()), *shown, style="dim" if paper else None)
+        shown = [c.value.replace(" [", "\n[").replace(" (", "\n(").replace(", ", "–") for c in cells[2:]]
+        table.add_row(cells[0].value.strip(), *shown, style="dim" if paper else None)
     return table
 
 
