@@ -86,38 +86,11 @@ _TEX: dict[str, str] = {
     "æ": r"\ae{}", "Æ": r"\AE{}", "å": r"\aa{}", "Å": r"\AA{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}",
     "œ": r"\oe{}", "Œ": r"\OE{}",
 }  # fmt: skip
-_GREEK = tuple(
-    r"\alpha \beta \gamma \delta \varepsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi o \pi \rho "
-    r"\varsigma \sigma \tau \upsilon \varphi \chi \psi \omega".split()  # noqa: SIM905
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau"
+    " upsilon phi chi psi omega"
 )
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "varepsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "o",
-    "pi",
-    "rho",
-    "varsigma",
-    "sigma",
-    "tau",
-    "upsilon",
-    "varphi",
-    "chi",
-    "psi",
-    "omega",
-]
-_CAPITALS = {"Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma",
-             "Υ": "Upsilon", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega", "µ": "mu"}  # fmt: skip
+_CAPITALS = "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".",
             "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c"}  # fmt: skip
 
@@ -134,10 +107,11 @@ def _tex_character(character: str) -> str:
         return _TEX[character]
     if character.isascii():
         return character
-    if "α" <= character <= "ω":
-        return f"${_GREEK[ord(character) - ord('α')]}$"
-    if character in _CAPITALS:
-        return rf"$\{_CAPITALS[character]}$"
+    if found := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(character, "")):
+        name = found[2].lower().replace("lamda", "lambda")
+        name = name if found[1] == "SMALL" else name.capitalize()
+        if name in (_GREEK if found[1] == "SMALL" else _CAPITALS).split():
+            return rf"$\{name}$"
     base, *marks = list(unicodedata.normalize("NFD", character))
     if base.isascii() and len(marks) == 1 and marks[0] in _ACCENTS:
         return rf"\{_ACCENTS[marks[0]]}{{{base}}}"

@@ -134,8 +134,8 @@ def how_to_read(results: Results, both: Summaries) -> str:
     read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
     if late := sorted({label for _, what, label in both["gradients"].withheld if what in read}):
         text += (
-            f" Not every run of {', '.join(map(markdown, late))} was evaluated near enough to that number of gradients, "
-            "so its figure at equal gradients is withheld (a smaller `eval_every` gives one)."
+            f" Not every run of {', '.join(map(markdown, late))} was evaluated near enough to that number of "
+            "gradients, so its figure at equal gradients is withheld (a smaller `eval_every` gives one)."
         )
     seeds = {(run.setting, run.label): 0 for run in results.runs}
     for run in results.finished:
