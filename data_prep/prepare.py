@@ -183,6 +183,10 @@ def arguments(options: PrepareOptions) -> dict[str, Any]:
     if options.periods == 1:  # an option that is off leaves the record as it was before there was one
         del values["periods"], values["drift"]
     for key, value in options:
+        info = type(options).model_fields[key]
+        extra = info.json_schema_extra
+        if isinstance(extra, dict) and extra.get("later") and value == info.default:
+            del values[key]
         if isinstance(value, Path):
             if not value.is_file():
                 raise UsageError(f"--{key.replace('_', '-')}: {value}: no such file")

@@ -16,6 +16,8 @@ from selffl_cli.errors import UsageError
 from .partition import canonical
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+# of an option that came later: while it has its default, records and names are as they were before there was one
+LATER: dict[str, Any] = {"later": True}
 PARTITION_HELP = (
     "How samples are dealt to clients: natural, iid, dirichlet:alpha=0.3, dirichlet-size:alpha=1, "
     "powerlaw:exponent=1, shards:classes=2 or kmeans:alpha=0.3,clusters=10; most take spread=… (of sizes) "

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selffl_cli.config.spec import format_spec, parse_spec
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
-from ..dealing.pool import TRAIN, Assignment, Pool, PrepareOptions, generator
+from ..dealing.pool import LATER, TRAIN, Assignment, Pool, PrepareOptions, generator
 from ..texts import text
-from ..texts.tweets import SOURCE, URL, URL_SHA256, Tweets, from_hub, read
+from ..texts.tweets import MAX_BAD, OFFICIAL, SOURCE, URL, URL_SHA256, Tweets, from_hub, layout, read
 
 __all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_SHA256", "SOURCE_URL", "Options", "finish", "load"]
 
@@ -59,8 +59,26 @@ class Options(PrepareOptions):
         le=10_000_000,
         description="At most so many tokens are known, the most frequent ones (not with --embeddings).",
     )
+    columns: str = Field(
+        OFFICIAL, json_schema_extra=LATER, description="The columns in their order, where no first row names them."
+    )
+    separator: str = Field(
+        ",",
+        pattern=r"^(\\t|[^\s\"\\]|\t)$",
+        json_schema_extra=LATER,
+        description="What stands between columns: , ; | or \\t.",
+    )
+    max_bad: float = Field(
+        MAX_BAD, ge=0, le=1, json_schema_extra=LATER, description="More rows left out than this share are an error."
+    )
     embeddings: Path | None = Field(None, description="GloVe text file; without it vectors come from training tweets.")
     embedding_dimensions: int = Field(100, ge=1, le=4096, description="Width of the word vectors.")
+
+    @field_validator("columns")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        layout(value)
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +104,7 @@ def load(options: Options, source: Path | None) -> Pool:
     """x int32 [n, tokens], token indices padded with 0 at the end; y int64 [n], 0 negative and 1 positive."""
     if source is None:
         raise ValueError("tweets are never without a source here")
-    tweets = read(source, options.encoding)
+    tweets = read(source, options.encoding, options.max_bad, options.separator, options.columns)
     notes = {**tweets.notes, "users": len(tweets.users)}
     chosen, client, names = np.arange(len(tweets.texts)), None, None
     if options.partition == "natural":

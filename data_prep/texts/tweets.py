@@ -7,7 +7,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,14 +17,24 @@ from selffl_cli.errors import SelfflError
 
 from ..reading.archive import ZIP, open_member
 from ..reading.hub import load
+from .csv_rows import MAX_LINE, Trouble, fields, records, separator_of
 
 URL = "https://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
 URL_SHA256 = "004a3772c8a7ff9bbfeb875880f47f0679d93fc63e5cf9cff72d54a8a6162e57"
 HUB = "stanfordnlp/sentiment140"
 MEMBER = "training.1600000.processed.noemoticon.csv"
 SOURCE = f"the official zip or its CSV, an address of it, or hub ({HUB})"
-MAX_LINE = 1 << 16  # bytes; a tweet of 140 characters never needs 2,000
-SHOWN = 5  # lines named for each kind of trouble
+OFFICIAL = "polarity,id,date,query,user,text"
+NAMES = {
+    "polarity": ("polarity", "target", "label", "sentiment"),
+    "user": ("user", "username", "user_name", "author"),
+    "text": ("text", "tweet", "content"),
+}
+SCHEMES = (
+    {"0": 0, "4": 1}, {"0": 0, "1": 1}, {"-1": 0, "1": 1}, {"negative": 0, "positive": 1}, {"neg": 0, "pos": 1},
+)  # fmt: skip
+MOST_POLARITIES = 100  # different ones; a file with more has another column there
+MAX_BAD = 0.05  # of the rows
 
 
 @dataclass
@@ -85,81 +95,169 @@ def open_csv(path: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-class Trouble:
-    """Counts rows by what is wrong with them, and remembers the first lines of each kind."""
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of how many hold what, counted from 0."""
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.lines: dict[str, list[int]] = {}
-
-    def add(self, kind: str, line: int) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self.counts[kind] <= SHOWN:
-            self.lines.setdefault(kind, []).append(line)
-
-    def __str__(self) -> str:
-        return "; ".join(f"{count:,} {kind} ({self._where(kind)})" for kind, count in self.counts.items())
-
-    def _where(self, kind: str) -> str:
-        more = ", …" if self.counts[kind] > SHOWN else ""
-        return f"line{'s' * (self.counts[kind] > 1)} {', '.join(map(str, self.lines[kind]))}{more}"
+    polarity: int
+    user: int
+    text: int
+    width: int
 
 
-def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, bytes) of each line; of one beyond MAX_LINE only the beginning, to bound the memory."""
-    number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
-        yield number, line
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(MAX_LINE + 1)
+def layout(columns: str) -> Layout:
+    """Of `polarity,id,date,query,user,text` or another order; ValueError where one that is needed is missing."""
+    names = [name.strip().strip('"').lower() for name in columns.split(",")]
+    found = [next((names.index(name) for name in NAMES[key] if name in names), None) for key in NAMES]
+    polarity, user, text = found
+    if polarity is None or user is None or text is None:
+        raise ValueError(f"name the columns in their order, among them polarity, user and text, such as {OFFICIAL}")
+    return Layout(polarity, user, text, len(names))
 
 
-def read(path: Path, encoding: str = "auto") -> Tweets:
-    """Every usable row of the CSV, one a line, in the file's order; the others are counted and their lines
-    named.
+@dataclass
+class Rows:
+    """Rows as they come: the number of their polarity among `polarities`, of their user, and their text."""
 
-    Raises SelfflError where there is no usable row at all.
+    polarity: array[int] = field(default_factory=lambda: array("i"))
+    user: array[int] = field(default_factory=lambda: array("i"))
+    texts: list[str] = field(default_factory=list)
+    users: dict[str, int] = field(default_factory=dict)
+    polarities: dict[str, int] = field(default_factory=dict)
+    where: Trouble = field(default_factory=Trouble)  # of each polarity
+    left_out: Trouble = field(default_factory=Trouble)
+    odd: Trouble = field(default_factory=Trouble)
+    rows: int = 0
+    spaced: int = 0  # users with a space in their name, which no user has
+    spaced_name: str = ""
+
+    def add(self, number: int, row: tuple[str, str, str, str]) -> None:
+        polarity, user, text, odd = row
+        if polarity not in self.polarities and len(self.polarities) >= MOST_POLARITIES:
+            polarity = "others"
+        self.polarity.append(self.polarities.setdefault(polarity, len(self.polarities)))
+        self.where.add(polarity, number)
+        self.user.append(self.users.setdefault(user, len(self.users)))
+        self.texts.append(text)
+        if odd:
+            self.odd.add(odd, number)
+        if " " in user:
+            self.spaced, self.spaced_name = self.spaced + 1, self.spaced_name or user
+
+
+def read(
+    path: Path, encoding: str = "auto", max_bad: float = MAX_BAD, separator: str = ",", columns: str = OFFICIAL
+) -> Tweets:
+    """Every usable row of the CSV, in the file's order; the others are counted and their lines named.
+
+    A first row that names the columns says their order. Raises SelfflError where there is no usable row at all, where
+    more than `max_bad` of the rows are left out, and where all tweets would be of one class.
     """
-    labels, owners = array("b"), array("i")
-    texts: list[str] = []
-    users: dict[str, int] = {}
-    rows, left_out, odd = 0, Trouble(), Trouble()
+    found, order = Rows(), layout(columns)
+    separator = "\t" if separator == r"\t" else separator
+    first = b""
     with open_csv(path) as stream:
-        for number, line in lines(stream):
+        for number, line in records(stream):
             if number == 1:
                 if line.startswith((b"\xff\xfe", b"\xfe\xff")):
                     raise SelfflError(f"{path}: is UTF-16; write it as latin-1 or UTF-8, as published")
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
                 continue
-            rows += 1
-            row = _row(line, encoding)
+            if not first:
+                first = line
+                if (named := _header(line, separator)) is not None:
+                    order = named
+                    continue
+            found.rows += 1
+            row = _row(line, encoding, separator, order)
             if isinstance(row, str):
-                left_out.add(row, number)
-                continue
-            labels.append(row[0])
-            owners.append(users.setdefault(row[1], len(users)))
-            texts.append(row[2])
-            if row[3]:
-                odd.add(row[3], number)
-    if not texts:
+                found.left_out.add(row, number)
+            else:
+                found.add(number, row)
+    if not found.texts:
         raise SelfflError(
-            f"{path}: no row is in the official layout, polarity,id,date,query,user,text "
-            f"({left_out if rows else 'it is empty'}); give --source {SOURCE}"
+            f"{path}: no row is in the official layout, {OFFICIAL} "
+            f"({found.left_out if found.rows else 'it is empty'}); {_hint(first)}"
         )
-    notes = {
-        "rows": rows,
-        "left_out": f"{rows - len(texts):,} rows" + (f": {left_out}" if left_out.counts else ""),
-        "encoding": str(odd) or "plain",
-        "left_out_rows": left_out.counts,
-        "encoding_rows": odd.counts,
+    if found.spaced > max_bad * len(found.texts):
+        raise SelfflError(
+            f"{path}: {found.spaced:,} of {len(found.texts):,} users have names with spaces, such as "
+            f"'{found.spaced_name[:40]}', so the columns are in another order; say it, such as by "
+            "--columns polarity,id,date,query,text,user"
+        )
+    return _labelled(path, found, max_bad)
+
+
+def _hint(first: bytes) -> str:
+    if (seen := separator_of(first)) is not None:
+        return f"its columns seem to be separated by '{seen}': add --separator '{seen}'"
+    return f"say another order by --columns, such as --columns polarity,user,text, or give --source {SOURCE}"
+
+
+def _labelled(path: Path, found: Rows, max_bad: float) -> Tweets:
+    """The rows with a polarity that is read as negative (0) or positive (1); the others are left out."""
+    written = {value: plain(value) for value in found.polarities}
+    seen = set(written.values())
+    scheme = next((s for s in SCHEMES if set(s) <= seen and not (s == {"0": 0, "1": 1} and "2" in seen)), None)
+    if scheme is None:
+        counts = ", ".join(f"'{value}' {count:,} times" for value, count in list(found.where.counts.items())[:8])
+        raise SelfflError(
+            f"{path}: no two of its labels are negative and positive ({counts}); 0 and 4 are read, 0 and 1, -1 and 1, "
+            "and the words negative and positive; write them so, or name the columns by --columns"
+        )
+    kept = {value: scheme[name] for value, name in written.items() if name in scheme}
+    for value, name in written.items():
+        if value not in kept:
+            neutral = name in ("2", "neutral")
+            what = "neutral (polarity 2)" if neutral else "of a polarity other than 0, 2 and 4"
+            found.left_out.merge(what, found.where.counts[value], found.where.lines[value])
+    table = np.array([kept.get(value, -1) for value in found.polarities], np.int64)
+    label = table[np.array(found.polarity, np.int64)]
+    user, users, texts = np.array(found.user, np.int64), list(found.users), found.texts
+    if (label < 0).any():
+        usable = label >= 0
+        texts = [text for text, use in zip(texts, usable.tolist(), strict=True) if use]
+        label = label[usable]
+        known, user = np.unique(user[usable], return_inverse=True)
+        users = [users[number] for number in known]
+    bad = found.rows - len(texts)
+    if bad > max_bad * found.rows:
+        raise SelfflError(
+            f"{path}: {bad:,} of {found.rows:,} rows would be left out ({found.left_out}), more than {max_bad:.1%}; "
+            "mend the file or allow more by --max-bad"
+        )
+    notes: dict[str, Any] = {
+        "rows": found.rows,
+        "left_out": f"{bad:,} rows" + (f": {found.left_out}" if found.left_out.counts else ""),
+        "encoding": str(found.odd) or "plain",
+        "left_out_rows": found.left_out.counts,
+        "encoding_rows": found.odd.counts,
     }
-    return Tweets(np.array(labels, np.int64), np.array(owners, np.int64), texts, list(users), notes)
+    if set(kept) != {"0", "4"}:
+        negative, positive = (" or ".join(v for v, number in kept.items() if number == c) for c in (0, 1))
+        notes["labels"] = f"{negative} is read as negative, {positive} as positive"
+    return Tweets(label, user, texts, users, notes)
 
 
-def _row(line: bytes, encoding: str) -> tuple[int, str, str, str] | str:
-    """(label, user, text, what is odd in its encoding) of a line, or why it cannot be used."""
+def plain(polarity: str) -> str:
+    """A label as one writes it: 4.0 is 4, and Positive is positive."""
+    with suppress(ValueError, OverflowError):
+        if float(polarity) == int(float(polarity)):
+            return str(int(float(polarity)))
+    return polarity.lower()
+
+
+def _header(line: bytes, separator: str) -> Layout | None:
+    """The layout that a first row of names tells, None where it is a tweet."""
+    names = fields(line.decode("utf-8", "replace").strip("\r\n"), separator)
+    with suppress(ValueError):
+        return layout(",".join(name.replace(",", " ") for name in names or []))
+    return None
+
+
+def _row(line: bytes, encoding: str, separator: str, order: Layout) -> tuple[str, str, str, str] | str:
+    """(polarity, user, text, what is odd in its encoding) of a row, or why it cannot be used."""
     if len(line) > MAX_LINE:
         return f"longer than {MAX_LINE:,} bytes"
     if b"\0" in line:
@@ -171,17 +269,12 @@ def _row(line: bytes, encoding: str) -> tuple[int, str, str, str] | str:
         if encoding == "auto":
             with suppress(UnicodeDecodeError):
                 content, odd = line.decode("utf-8"), "in UTF-8"
-    try:
-        values = next(csv.reader([content], strict=True), [])
-    except csv.Error:
+    values = fields(content, separator)
+    if values is None:
         return "with broken quotes"
-    if len(values) != 6:
-        return "with missing columns" if len(values) < 6 else "with too many columns"
-    polarity, user = values[0].strip(), values[4].strip()
-    if polarity == "2":
-        return "neutral (polarity 2)"
-    if polarity not in ("0", "4"):
-        return "of a polarity other than 0, 2 and 4"
+    if len(values) != order.width:
+        return "with missing columns" if len(values) < order.width else "with too many columns"
+    polarity, user = values[order.polarity].strip(), values[order.user].strip()
     if not user:
         return "without a user"
-    return int(polarity == "4"), user, values[5], odd
+    return polarity, user, values[order.text], odd

@@ -150,7 +150,9 @@ def test_rows_left_out_are_counted_and_named(tmp_path: Path) -> None:
         line(0, "bob", "last \x83").encode("latin-1").rstrip(b"\n"),
     ]
     path.write_bytes(b"".join(content))
-    read = tweets.read(path)
+    with pytest.raises(SelfflError, match=r"8 of 12 rows would be left out .*more than 5.0%.*--max-bad"):
+        tweets.read(path)
+    read = tweets.read(path, max_bad=0.7)
     assert read.texts == ["fine", "café", "café \U0001f600", "last \x83"]
     assert read.label.tolist() == [1, 0, 0, 0] and [read.users[u] for u in read.user] == ["ann"] + ["bob"] * 3
     assert read.notes["rows"] == 12
@@ -168,13 +170,14 @@ def test_rows_left_out_are_counted_and_named(tmp_path: Path) -> None:
     assert told.startswith("8 rows: 1 with missing columns (line 2); 1 neutral (polarity 2) (line 3)")
     assert "bytes (line 8)" in told and "too many columns (line 11)" in told
     assert read.notes["encoding"] == "1 in UTF-8 (line 10); 1 in neither latin-1 nor UTF-8 (line 13)"
-    assert tweets.read(path, "latin-1").texts[2] == "café \U0001f600".encode().decode("latin-1")
+    assert tweets.read(path, "latin-1", max_bad=0.7).texts[2] == "café \U0001f600".encode().decode("latin-1")
 
 
 def test_lines_beyond_the_first_are_summed_up(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(line(4, "a", "x") + line(2, "a", "x") * 1234)
-    assert tweets.read(path).notes["left_out"] == "1,234 rows: 1,234 neutral (polarity 2) (lines 2, 3, 4, 5, 6, …)"
+    path.write_text(line(4, "a", "x") + line(2, "a", "x") * 1234 + line(0, "a", "x"))
+    read = tweets.read(path, max_bad=1)
+    assert read.notes["left_out"] == "1,234 rows: 1,234 neutral (polarity 2) (lines 2, 3, 4, 5, 6, …)"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_lines_beyond_the_first_are_summed_up(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"just,three,columns\n", "1 with missing columns"),
-        (line(2, "a", "x").encode(), "1 neutral"),
+        (line(2, "a", "x").encode(), "no two of its labels are negative and positive .'2' 1 times"),
         ("\ufeff".encode("utf-16") + "x".encode("utf-16"), "UTF-16"),
         (bytes(range(256)) * 50, "no row is in the official layout"),
         (b"PK\x03\x04 cut off", "not a whole archive"),
@@ -204,8 +207,8 @@ def test_zip_of_another_kind_and_cut_zip(tmp_path: Path) -> None:
         tweets.read(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("testdata.manual.2009.06.14.csv", line(0, "x", "test"))
-        archive.writestr(f"folder/{tweets.MEMBER}", line(4, "ann", "hello"))
-    assert tweets.read(path).texts == ["hello"]
+        archive.writestr(f"folder/{tweets.MEMBER}", line(4, "ann", "hello") + line(0, "bob", "bye"))
+    assert tweets.read(path).texts == ["hello", "bye"]
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(SelfflError, match="not a whole archive"):
         tweets.read(path)
@@ -263,7 +266,7 @@ def test_hub_set_becomes_the_official_layout(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setenv("SELFFL_CACHE", str(tmp_path / "cache"))
-    options = {"partition": "iid", "clients": 1, "min_count": 1, "test": 0.0, "validation": 0.0}
+    options = {"partition": "iid", "clients": 1, "min_count": 1, "test": 0.0, "validation": 0.0, "max_bad": 0.5}
     shards = Shards.open(prepare("sent140", options, tmp_path / "out", "hub"))
     assert asked == [("stanfordnlp/sentiment140", "train")]
     assert sorted(tokens(shards, "train", 0)) == [["she", "said", "hi", ",", "ok"], ["two", "lines"]]
@@ -321,3 +324,81 @@ def test_dealt_tweets_are_like_the_published_clients_unless_told_otherwise(name:
     assert told.clients == 61
     assert parse_spec(told.partition)[1]["alpha"] == 0.5
     assert Options(partition="natural").clients is None
+
+
+OFFICIAL = [(0, "ann", "bad, day"), (4, "bob", "good day"), (0, "cy", "sad"), (4, "ann", "glad")]
+
+
+def rows(polarities: tuple[str, str] = ("0", "4"), order: str = "pidqut", separator: str = ",", end: str = "\n") -> str:
+    texts = []
+    for polarity, user, tweet in OFFICIAL:
+        values = {"p": polarities[polarity > 0], "i": "1", "d": "day", "q": "NO", "u": user, "t": tweet}
+        texts.append(separator.join(f'"{values[key]}"' for key in order) + end)
+    return "".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        (rows(), None),
+        ("\ufeff" + rows(), None),
+        (rows(end="\r"), None),
+        (rows(end="\r\n"), None),
+        (rows(("0.0", "4.0")), "0.0 is read as negative, 4.0 as positive"),
+        (rows(("0", "4.0")), "0 is read as negative, 4.0 as positive"),
+        (rows(("0", "1")), "0 is read as negative, 1 as positive"),
+        (rows(("-1", "1")), "-1 is read as negative, 1 as positive"),
+        (rows(("Negative", "positive")), "Negative is read as negative, positive as positive"),
+        ('"target","ids","date","flag","user","text"\n' + rows(), None),
+        ('"text","user","target"\n' + rows(order="tup"), None),
+        ('"","target","ids","date","flag","user","text"\n' + rows(order="ipidqut"), None),
+    ],
+)
+def test_one_set_saved_in_many_ways(tmp_path: Path, text: str, labels: str | None) -> None:
+    (tmp_path / "t.csv").write_text(text.replace("bad, day", "bad, day"), newline="")
+    read = tweets.read(tmp_path / "t.csv")
+    assert [(4 * label, read.users[user], text)
+            for label, user, text in zip(read.label, read.user, read.texts, strict=True)] == OFFICIAL  # fmt: skip
+    assert read.notes["rows"] == 4 and read.notes.get("labels") == labels
+
+
+def test_quotes_and_line_breaks_within_a_tweet(tmp_path: Path) -> None:
+    text = rows().replace("bad, day", 'two\nlines, ""quoted""').replace("sad", "sad \\")
+    (tmp_path / "t.csv").write_text(text)
+    assert tweets.read(tmp_path / "t.csv").texts == ['two\nlines, "quoted"', "good day", "sad \\", "glad"]
+    (tmp_path / "t.csv").write_text(rows().replace("good day", r"a \"good\" day"))
+    assert tweets.read(tmp_path / "t.csv").texts[1] == 'a "good" day'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (rows(separator=";"), "separated by ';': add --separator ';'"),
+        (rows(separator="\t"), r"add --separator '\\t'"),
+        (rows(order="pidqtu"), "names with spaces, such as 'bad, day'.*--columns polarity,id,date,query,text,user"),
+        (rows(order="put"), "--columns polarity,user,text"),
+        (rows(("0", "0")), "no two of its labels are negative and positive .'0' 4 times"),
+        (rows(("0", "1")) + rows(("2", "2")), "no two of its labels"),
+        (rows() + rows(("2", "2")), "4 of 8 rows would be left out"),
+    ],
+)
+def test_another_layout_is_named_with_what_to_type(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(SelfflError, match=message):
+        tweets.read(tmp_path / "t.csv")
+
+
+def test_other_separators_and_orders_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(rows(order="tpu", separator=";"))
+    asked = {"partition": "iid", "clients": 1, "columns": "text,polarity,user", "separator": ";"}
+    shards = Shards.open(prepare("sent140", asked, tmp_path / "out", tmp_path / "t.csv"))
+    assert sum(len(shards.part(part).arrays["y"]) for part in ("train", "validation", "test")) == 4
+    with pytest.raises(UsageError, match="among them polarity, user and text"):
+        prepare("sent140", {"columns": "a,b"}, tmp_path / "out", tmp_path / "t.csv")
+
+
+def test_options_of_today_leave_yesterdays_names_and_records(tmp_path: Path) -> None:
+    from data_prep.prepare import arguments, read_options
+
+    assert not {"max_bad", "columns", "separator"} & set(arguments(read_options("sent140", {})))
+    assert arguments(read_options("sent140", {"max_bad": 0.2}))["max_bad"] == 0.2
