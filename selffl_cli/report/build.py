@@ -12,6 +12,8 @@ from ..config.experiment import Experiment
 from ..files.atomic import sync_folder
 from ..files.locks import alone
 from .collect import collect
+from .html.page import NAME as HTML
+from .html.page import html_page
 from .ledger import Entry, claims_frame, ledger
 from .page import page
 from .pictures.curves import X, curves
@@ -99,6 +101,7 @@ def _write(
     extras = [section(results, folder) for section in EXTRAS]
     text = page(results, both, entries, made, pictures, extras, command)
     (folder / PAGE).write_text(text, encoding="utf-8")
+    (folder / HTML).write_text(html_page(results, both, entries, made, folder, command), encoding="utf-8")
 
 
 def _put_in_place(folder: Path, target: Path, pictures: list[str]) -> None:

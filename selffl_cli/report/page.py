@@ -10,6 +10,7 @@ from ..safe_text import code, markdown, one_line, paragraphs, prose
 from .compare import limits
 from .ledger import Entry
 from .results import Results
+from .summary import summary_lines
 from .tables import Summaries, Table, table_markdown
 
 CAPTIONS = {
@@ -38,7 +39,10 @@ def page(
     command: str,
 ) -> str:
     experiment = results.experiment
-    sections = [f"# {markdown(experiment.title or experiment.name)}", paragraphs(experiment.description)]
+    sections = [f"# {markdown(experiment.title or experiment.name)}"]
+    sections.append("
+".join(f"- {markdown(line)}" for line in summary_lines(results, both, entries)))
+    sections.append(paragraphs(experiment.description))
     if entries:
         sections += ["## Claims", claims_markdown(results, entries), claims_footnote(entries)]
     sections += ["## Results", how_to_read(results, both)]

@@ -206,7 +206,7 @@ def test_same_runs_same_bytes(tmp_path: Path) -> None:
         both.append({path.name: path.read_bytes() for path in made.folder.iterdir()})
     assert both[0] == both[1]
     pictures = {"curves-rounds", "curves-bytes", "uncertainty", "clients", "worst-tenth", "fairness", "differences"}
-    tables = {"README.md", "tables.tex", "tables.csv", "runs.csv", "claims.csv"}
+    tables = {"README.md", "report.html", "tables.tex", "tables.csv", "runs.csv", "claims.csv"}
     assert set(both[0]) == tables | {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     page = both[0]["README.md"].decode()
     assert page.index("## Claims") < page.index("## Results") < page.index("## Pictures") < page.index("## Set-up")
