@@ -108,8 +108,8 @@ def _claims(results: Results, entries: list[Entry]) -> str:
     return (
         "<section><h2>Claims</h2>"
         + _table("Claims", heads, rows, 3)
-        + "<p class=note>A claim is reproduced when the paired 95 % interval, after Holm's correction, lies wholly on its "
-        "side, contradicted when it lies wholly on the other side, and else undecided.</p></section>"
+        + "<p class=note>A claim is reproduced when the paired 95 % interval, after Holm's correction, lies wholly on "
+        "its side, contradicted when it lies wholly on the other side, and else undecided.</p></section>"
     )
 
 
@@ -123,7 +123,8 @@ def _chart() -> str:
         '<svg id="plot" viewBox="0 0 900 420" role="img" aria-label="Learning curves; the table below holds the '
         'numbers"></svg><p id="hover" class="note" aria-live="polite">Move over the chart to read values. Drag to '
         "zoom. A band is the 95 % interval over seeds.</p>"
-        '<details><summary>The numbers of this chart</summary><div class="wide" tabindex="0" id="numbers"></div></details>'
+        "<details><summary>The numbers of this chart</summary>"
+        '<div class="wide" tabindex="0" id="numbers"></div></details>'
         "</section>"
     )
 
@@ -143,7 +144,9 @@ def _runs(results: Results, folder: Path) -> str:
     for run in results.runs:
         where = Path(os.path.relpath(run.folder.path, folder)).as_posix()
         link = f'<a href="{quote(where)}/">{escape(run.folder.path.name)}</a>'
-        rows.append([escape(run.setting), escape(run.label), str(run.seed), escape(str(run.result.get("status"))), link])
+        rows.append(
+            [escape(run.setting), escape(run.label), str(run.seed), escape(str(run.result.get("status"))), link]
+        )
     heads = ["setting", "method", "seed", "state", "folder"]
     if len(results.settings) == 1:
         heads, rows = heads[1:], [row[1:] for row in rows]
