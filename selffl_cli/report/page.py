@@ -40,8 +40,7 @@ def page(
 ) -> str:
     experiment = results.experiment
     sections = [f"# {markdown(experiment.title or experiment.name)}"]
-    sections.append("
-".join(f"- {markdown(line)}" for line in summary_lines(results, both, entries)))
+    sections.append("\n".join(f"- {markdown(line)}" for line in summary_lines(results, both, entries)))
     sections.append(paragraphs(experiment.description))
     if entries:
         sections += ["## Claims", claims_markdown(results, entries), claims_footnote(entries)]
