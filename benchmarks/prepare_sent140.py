@@ -85,7 +85,7 @@ def write(path: Path, seed: int = 0) -> str:
 
 
 def measure(source: Path, out: Path, options: list[str]) -> None:
-    words = ["-m", "selffl_cli", "prepare", "sent140", "--source", str(source), "--out", str(out)]
+    words = ["-m", "selffl_cli", "prepare", "sent140", "--source", str(source), "--data", str(out)]
     command = [sys.executable, *words, *options]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

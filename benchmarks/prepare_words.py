@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         words, out = Path(place) / "words", Path(place) / "data"
         make(Path(sys.argv[1]), words, round(CLIPS * share))
-        command = ["-m", "selffl_cli", "prepare", "speech-commands", "--source", str(words), "--out", str(out)]
+        command = ["-m", "selffl_cli", "prepare", "speech-commands", "--source", str(words), "--data", str(out)]
         begun = time.perf_counter()
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - begun

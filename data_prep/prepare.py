@@ -173,7 +173,7 @@ def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str
         else:
             words += [flag, str(value)]
     if Path(out) != Path("data"):
-        words += ["--out", str(out)]
+        words += ["--data", str(out)]
     return shlex.join(words)
 
 

@@ -44,7 +44,7 @@ def tweets(source: Path, folder: Path) -> tuple[Workload, dict[str, np.ndarray]]
     """The real tweets dealt to 772 clients by `selffl prepare`, as a workload."""
     out = folder / "data"
     subprocess.run(
-        [sys.executable, "-m", "selffl_cli", "prepare", "sent140", "--source", str(source), "--out", str(out),
+        [sys.executable, "-m", "selffl_cli", "prepare", "sent140", "--source", str(source), "--data", str(out),
          "--clients", "772", "--partition", "dirichlet:alpha=2,spread=0.6,min=26", "--embedding-dimensions", "50"],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip

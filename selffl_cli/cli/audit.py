@@ -36,7 +36,7 @@ def membership(runs: Runs, data: Data = None) -> None:
 
 @app.command("canary-users")
 def canary_users(runs: Runs) -> None:
-    """Epsilon as canary users show it, beside the accountant's (train with --privacy user:…,canaries=200)."""
+    """Epsilon as canary users show it, beside the accountant's (train with --set train.privacy=user:…,canaries=200)."""
     from ..finished.audits.canary_users import canary_users as attack
     from ..runs.folder import RunFolder
 

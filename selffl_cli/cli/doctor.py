@@ -39,7 +39,7 @@ class Findings:
 
 def doctor(
     data: Annotated[Path, typer.Option("--data", "-d", help="Where prepared data sets are kept.")] = Path("data"),
-    runs: Annotated[Path, typer.Option("--runs", "-r", help="Where run folders are kept.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")] = Path("runs"),
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time one client step (a second).")] = True,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time both engines on every model instead (a minute or two).")

@@ -31,7 +31,7 @@ def eval_(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)],
     part: Annotated[
         list[Split] | None,
-        typer.Option("--part", "-p", help="Part to score on; may be repeated. Default: all three.", show_default=False),
+        typer.Option("--part", help="Part to score on; may be repeated. Default: all three.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)

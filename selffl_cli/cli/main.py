@@ -21,6 +21,8 @@ from .. import __version__
 from ..errors import SelfflError, UsageError
 from ..safe_text import one_line
 from .encoding import any_encoding
+from .keys import KeysCommand
+from .old_forms import refuse_old
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class Command:
 
 
 COMMANDS = {
+    "experiments": Command(
+        "experiments:experiments",
+        "List the experiments that ship.",
+        ("selffl experiments", "selffl experiments mnist-writers-short"),
+    ),
+    "methods": Command(
+        "methods:methods",
+        "Print every method and its options.",
+        ("selffl methods", "selffl methods actperfl ditto"),
+    ),
     "prepare": Command(
         "prepare:app",
         "Split a data set into one shard a client.",
@@ -45,7 +57,23 @@ COMMANDS = {
             "selffl train --method actperfl",
             "selffl train digits --seeds 0-4 --dry-run",
             "selffl train digits -m fedavg --set train.learning_rate=0.05",
+            "selffl train digits -m ditto:lam=0.5 --data digits:clients=50",
         ),
+    ),
+    "tune": Command(
+        "tune:tune",
+        "Try each method's grid on validation data; train uses the best from then on.",
+        ("selffl tune mnist-writers-short", "selffl tune mnist-writers-short --method ditto --jobs 2"),
+    ),
+    "ls": Command(
+        "ls:ls",
+        "List the runs that are there, and where each one stands.",
+        ("selffl ls", "selffl ls digits --json"),
+    ),
+    "rerun": Command(
+        "rerun:rerun",
+        "Run a finished run's record again and compare every number.",
+        ("selffl rerun runs/digits/digits-fedavg-s0-1a2b3c4d", "selffl rerun run.toml --runs elsewhere"),
     ),
     "eval": Command(
         "eval:eval_",
@@ -77,13 +105,13 @@ def _epilog(examples: tuple[str, ...]) -> str:
 def _load(name: str) -> Any:
     """Import a command and make the parser of its options."""
     entry = COMMANDS[name]
-    if name in ("train", "eval", "audit"):  # many small models: one thread each
+    if name in ("train", "tune", "rerun", "eval", "audit"):  # many small models: one thread each
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
     module, _, attribute = entry.attribute.partition(":")
     found = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
     if not isinstance(found, typer.Typer):
         holder = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
-        holder.command(name)(found)
+        holder.command(name, cls=KeysCommand if name in ("train", "tune") else None)(found)
         found = holder
     command: Any = typer.main.get_command(found)
     command.name = name
@@ -96,6 +124,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:  # which is completion
+            refuse_old(name or "", rest)
         return (name, _load(name), rest) if name in COMMANDS else (name, command, rest)
 
 

@@ -1,21 +1,43 @@
-"""The list of `selffl train --list-methods`."""
+"""`selffl methods`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Collection, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import typer
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..methods import ALIASES, METHODS, method_class
+from . import complete
 
 
-def print_methods(console: Console) -> None:
-    """Every method with its idea, paper, memory per client, and each option with its default and what it may be."""
-    for name in METHODS:
+def methods(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Only these; file.py:Class works too.",
+            metavar="[METHOD]...",
+            show_default=False,
+            autocompletion=complete.methods,
+        ),
+    ] = None,
+) -> None:
+    """Print every method: its idea, its paper, what each client keeps, and its options."""
+    from .terminal import Terminal
+
+    print_methods(Terminal(), names or ())
+
+
+def print_methods(console: Console, names: Collection[str] = ()) -> None:
+    """Every method (or those named) with its idea, paper, memory per client, and each option with its default and what
+    it may be."""
+    from ..methods import ALIASES, METHODS, method_class
+
+    wanted = [ALIASES.get(name, name) for name in names]
+    for name in wanted or METHODS.names():
         cls = method_class(name)
         other = [alias for alias, target in ALIASES.items() if target == name]
         console.print(Text.assemble((name, "bold"), *(f" = {alias}" for alias in other)))

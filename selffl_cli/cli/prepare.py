@@ -82,7 +82,7 @@ def _command(name: str) -> Any:
         text = f"{info.description}{shown}"
         option = typer.Option(*_flags(key, info.annotation), help=text, show_default=False)
         parameters.append(_parameter(key, _typed(info.annotation) | None, option))
-    out = typer.Option("--out", "-o", file_okay=False, help="Where the folder of shards goes.")
+    out = typer.Option("--data", "-d", file_okay=False, help="The folder to keep shards in.")
     force = typer.Option("--force", "-f", help="Make it again, in the place of the one that is there.")
     parameters += [_parameter("out", Path, out, Path("data")), _parameter("force", bool, force, False)]
 

@@ -27,9 +27,7 @@ def report(
         str,
         typer.Argument(help="An experiment's name or TOML file.", metavar="EXPERIMENT", show_default=False),
     ],
-    runs: Annotated[Path, typer.Option("--runs", "-r", file_okay=False, help="Where the run folders are.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[Path, typer.Option("--runs", file_okay=False, help="Where the run folders are.")] = Path("runs"),
     out: Annotated[
         Path, typer.Option("--out", "-o", file_okay=False, help="Where to write; in a folder of the experiment's name.")
     ] = Path("results"),

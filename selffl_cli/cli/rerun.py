@@ -1,26 +1,69 @@
-"""`selffl train --from RUN`."""
+"""`selffl rerun RUN`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ..errors import SelfflError, UsageError
+from . import options as opt
+from .collector import uncollected
+from .start import How, read_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from ..planning.rerun import Place
     from .running import RunOptions
 
 
-def refuse(given: Mapping[str, object]) -> None:
-    """UsageError for an option that would change the run."""
-    for name, value in given.items():
-        if value:
-            raise UsageError(f"--from runs a record as it stands; leave --{name.replace('_', '-')} out")
+def rerun(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder, or its run.toml.", metavar="RUN", show_default=False, rich_help_panel=opt.WHAT
+        ),
+    ],
+    data: opt.Data = None,
+    source: opt.Source = None,
+    init: opt.Init = None,
+    budget: opt.Budget = None,
+    checkpoint_seconds: opt.CheckpointSeconds = 30,
+    dry_run: opt.DryRun = False,
+    runs: opt.Runs = Path("runs"),
+    device: opt.Device = "auto",
+    workers: opt.Workers = None,
+    engine: opt.EngineName = opt.Engine.auto,
+    deterministic: opt.Deterministic = False,
+    keep_models: opt.Keep = opt.KeepModels.auto,
+    client_store: opt.Store = opt.ClientStore.memory,
+) -> None:
+    """Run the record of a finished run again in another place and compare every number with it.
+
+    The new run goes below RUNS; when that is where the old one lies, it goes below RUNS-again. The exit code is 1
+    when a number differs.
+    """
+    with uncollected():
+        from ..machine.devices import default_device
+        from ..planning.rerun import Place
+        from .terminal import Terminal
+
+    how = How(
+        workers=workers, device=device, engine=engine.value, deterministic=deterministic,
+        keep_models=keep_models.value, client_store=client_store.value, budget=budget,
+        checkpoint_seconds=checkpoint_seconds, jobs=1,
+    )  # fmt: skip
+    if deterministic:
+        from ..machine.determinism import only_deterministic_algorithms
+
+        only_deterministic_algorithms()
+    places = read_data(list(data or []))
+    if places.spec is not None:
+        raise UsageError(f"--data '{places.spec}': the record names its data set; give the folder where the data is")
+    place = Place(runs, places.folder, places.shards, source, init)
+    train_again(run, place, how.options(default_device(device)), dry_run, Terminal())
 
 
 def train_again(record: Path, place: Place, options: RunOptions, dry_run: bool, console: Console) -> None:

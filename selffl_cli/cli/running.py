@@ -168,6 +168,7 @@ def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome,
     missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
     extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
     shards = "" if request.data is None else f" --data {shlex.quote(str(request.data))}"
+    shards += "" if request.data_folder == Path("data") else f" --data {shlex.quote(f'{request.data_folder}/')}"
     step = f"train {shlex.quote(name)}{shards}" if missing else f"report {shlex.quote(name)}"
     why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
     console.print(Text.assemble("next: ", (f"selffl {step}{extra}", "bold"), f"  {why}"), soft_wrap=True)

@@ -64,7 +64,7 @@ class LastLayer:
         layer = model.module.get_submodule(name) if name else None
         if not isinstance(layer, nn.Linear):
             raise SelfflError(
-                "a memory by gradients needs a model whose last layer is linear; use another model, or --memory "
+                "a memory by gradients needs a model whose last layer is linear; use another model, or train.memory = "
                 "approx-uniform"
             )
         self.layer = layer

@@ -79,6 +79,6 @@ def sized(spec: str) -> bool:
 def consistent(periods: bool, spec: str, size: int | None) -> None:
     """ValueError for a memory without periods, or without its size."""
     if not periods and (spec != "none" or size is not None):
-        raise ValueError("a memory is kept from period to period; add periods (--periods)")
+        raise ValueError("a memory is kept from period to period; add --set train.periods=true")
     if sized(spec) and size is None:
-        raise ValueError(f"memory '{spec}' needs its size; add memory_size (--memory-size 50)")
+        raise ValueError(f"memory '{spec}' needs its size; add --set train.memory_size=50")

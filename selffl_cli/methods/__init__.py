@@ -79,12 +79,14 @@ def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[s
         return options  # `resolve` says what is wrong with an unknown name
     if not averages(name):
         hint = f"; choose {plain}:aggregate=… instead" if plain == "actperfl" else ""
-        raise UsageError(f"--weighting {weighting}: {plain} has no average to weigh{hint}, leave --weighting out of it")
+        raise UsageError(
+            f"train.weighting = {weighting}: {plain} has no average to weigh{hint}, leave train.weighting out of it"
+        )
     if weighting == "unbiased":
         return options
     if options.get("weighting", weighting) != weighting:
         raise UsageError(
-            f"method '{name}' has weighting = '{options['weighting']}', --weighting says {weighting}; leave one of "
+            f"method '{name}' has weighting = '{options['weighting']}', train.weighting says {weighting}; leave one of "
             "them out"
         )
     return {**options, "weighting": weighting}

@@ -119,7 +119,7 @@ def resolve_method(
     method, version = methods.resolve(name, options)
     if train.privacy and experiment.warm_start:
         raise UsageError(
-            f"{where}: --privacy: the start of [warm_start] was trained on the same clients without it; start from "
+            f"{where}: train.privacy: the start of [warm_start] was trained on the same clients without it; start from "
             "--init of other data, or leave [warm_start] out"
         )
     return method, train, version

@@ -36,7 +36,7 @@ def read_record(path: Path) -> tuple[RunConfig, RunFolder | None]:
     """A run folder or its run.toml: the record, and the folder where it is one of a finished run."""
     file = path / RECORD if path.is_dir() else path
     if not file.is_file():
-        raise UsageError(f"--from {path}: not a run folder or its {RECORD}")
+        raise UsageError(f"{path}: not a run folder or its {RECORD}")
     folder = RunFolder(file.parent) if file.name == RECORD else None
     finished = folder if folder is not None and folder.result is not None else None
     try:

@@ -145,7 +145,7 @@ def tuned(experiment: Experiment, runs: Path, trained: Collection[str] | None = 
             if not now and trained is not None and (not trained or label in trained):
                 raise UsageError(
                     f"{path}: {label} was tuned under another [tuning] table than {experiment.name} has now; tune it "
-                    f"again with --tune --method {label}, or delete the file"
+                    f"again with selffl tune {experiment.name} --method {label}, or delete the file"
                 )
             experiment = with_options(experiment, label, options)
     return experiment

@@ -19,7 +19,9 @@ def _library() -> Any:
         import dp_accounting
         from dp_accounting import pld, rdp
     except ImportError:
-        raise SelfflError("--privacy needs the accountant; install it with: pip install 'selffl[privacy]'") from None
+        raise SelfflError(
+            "train.privacy needs the accountant; install it with: pip install 'selffl[privacy]'"
+        ) from None
     return dp_accounting, {"rdp": rdp.RdpAccountant, "pld": pld.PLDAccountant}
 
 
@@ -51,7 +53,7 @@ def find_noise(epsilon_of: Callable[[float], float], target: float) -> float:
     while epsilon_of(high) > target:
         low, high = high, 2 * high
         if high > 1e5:
-            raise UsageError(f"--privacy: no noise reaches epsilon {target:g}; raise the target or delta")
+            raise UsageError(f"train.privacy: no noise reaches epsilon {target:g}; raise the target or delta")
     while high / low > 1.0005:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if epsilon_of(middle) > target else (low, middle)

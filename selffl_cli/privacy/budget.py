@@ -40,7 +40,7 @@ class Budget:
             self.rounds = last_round(lambda t: self._epsilon(t, self.noise), privacy.target_epsilon, self.asked)
             if not self.rounds:
                 raise UsageError(
-                    f"--privacy: with noise {self.noise:g} the first round already exceeds epsilon "
+                    f"train.privacy: with noise {self.noise:g} the first round already exceeds epsilon "
                     f"{privacy.target_epsilon:g}; raise noise or target-epsilon"
                 )
 

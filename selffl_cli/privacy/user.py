@@ -74,7 +74,7 @@ def split_noise(options: User, noise: float, expected: float) -> tuple[float, fl
     count = expected / QUANTILE_NOISE
     if 2 * count <= noise:
         raise UsageError(
-            f"--privacy user: adaptive clipping needs more than {10 * noise:.0f} expected clients a round at noise "
+            f"train.privacy user: adaptive clipping needs more than {10 * noise:.0f} expected clients a round at noise "
             f"{noise:g}, there are {expected:.0f}; raise q, or leave adaptive out"
         )
     return (noise**-2 - (2 * count) ** -2) ** -0.5, count

@@ -38,7 +38,7 @@ class Busy(SelfflError):
 
     def __init__(self, path: Path, owner: str) -> None:
         super().__init__(f"{path}: process {owner} works on this run; wait for it or stop it")
-        self.path = path
+        self.path, self.owner = path, owner
         self.waiting = f"waiting for process {owner}, which works on {path.name}"
 
 

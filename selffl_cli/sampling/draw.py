@@ -69,14 +69,14 @@ def check(spec: str, sizes: np.ndarray, size: int, unbiased: bool) -> None:
     chosen = sampler(spec)
     able = int((chosen.chances(sizes) > 0).sum())
     if able == 0:
-        raise UsageError(f"--sampler {spec}: selects nobody, since no client has a training sample")
+        raise UsageError(f"train.sampler = {spec}: selects nobody, since no client has a training sample")
     if isinstance(chosen, Activity) and able < min(size, int((sizes > 0).sum())):
         raise UsageError(
-            f"--sampler {spec}: only {able} of {len(sizes)} clients can ever be drawn, a round takes {size}; lower "
-            "gamma, or add mix=0.1"
+            f"train.sampler = {spec}: only {able} of {len(sizes)} clients can ever be drawn, a round takes {size}; "
+            "lower gamma, or add mix=0.1"
         )
     if unbiased and able < len(sizes):
         raise UsageError(
-            f"--sampler {spec}: {len(sizes) - able} of {len(sizes)} clients are never drawn, so no weighting is "
-            "unbiased; use --weighting samples or equal, or another sampler"
+            f"train.sampler = {spec}: {len(sizes) - able} of {len(sizes)} clients are never drawn, so no weighting is "
+            "unbiased; use --set train.weighting=samples or equal, or another sampler"
         )

@@ -35,8 +35,9 @@ FINE: dict[str, Any] = {
 
 def train(place: Path, *options: str, **changed: str):
     (place / "claimed.toml").write_text(EXPERIMENT.format(**{**FINE, **changed}))
-    return CliRunner().invoke(app, ["train", str(place / "claimed.toml"), "--runs", str(place / "runs"),
-                                    "--data-folder", str(place / "data"), *options])  # fmt: skip
+    command, options = (options[0], options[1:]) if options[:1] == ("tune",) else ("train", options)
+    return CliRunner().invoke(app, [command, str(place / "claimed.toml"), "--runs", str(place / "runs"),
+                                    "--data", f"{place}/data/", *options])  # fmt: skip
 
 
 WRONG = [
@@ -60,7 +61,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--method", "fedavg"), ("--tune",)])
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--method", "fedavg"), ("tune",)])
 @pytest.mark.parametrize(("changed", "says"), WRONG)
 def test_a_claim_that_nothing_can_bear_out(
     tmp_path: Path, changed: dict[str, str], says: str, options: tuple[str, ...]
@@ -77,7 +78,7 @@ def test_a_claim_that_nothing_can_bear_out(
         (("--method", "fedavg"), {}),  # the claim's methods are left out
         (("--method", "fedavg:weighting=equal"), {"left": "fedavg:weighting=equal:test.personal"}),
         (("--set", "train.eval_parts=['validation']"), {}),
-        (("--new-clients", "0.25"), {"left": "fedavg:new.personal"}),
+        (("--set", "train.new_clients=0.25"), {"left": "fedavg:new.personal"}),
         (("--set", "sweep={'train.rounds'=[1]}"), {}),
         (("--set", "methods.more={method='fedavg'}"), {"left": "more:test.global.worst_tenth"}),
         ((), {"left": "actperfl:method.s0", "right": "0.1"}),

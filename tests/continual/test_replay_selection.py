@@ -158,7 +158,9 @@ def test_pairs_of_positions_give_the_inner_products_of_whole_gradients(
 
 
 def test_a_model_without_a_linear_last_layer_is_refused() -> None:
-    with pytest.raises(SelfflError, match="needs a model whose last layer is linear; use another model, or --memory"):
+    with pytest.raises(
+        SelfflError, match="needs a model whose last layer is linear; use another model, or train.memory"
+    ):
         LastLayer(FlatModel(Location(3), Gaussian, CPU, torch.float64))
 
 

@@ -162,7 +162,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 def test_a_source_is_found_again_without_it(words: types.ModuleType, tmp_path: Path) -> None:
     source, out = tmp_path / "a.txt", tmp_path / "data"
     source.write_text("abcabc\nbca\ncab\n")
-    with pytest.raises(SelfflError, match="first run: selffl prepare words --source FILE --seed 5 --out") as caught:
+    with pytest.raises(SelfflError, match="first run: selffl prepare words --source FILE --seed 5 --data") as caught:
         find_or_prepare("words", {"seed": 5}, out)
     typed = shlex.split(str(caught.value).split("first run: selffl ")[1].split(" (FILE")[0])
     assert main([str(source) if word == "FILE" else word for word in typed]) == 0
@@ -244,7 +244,7 @@ def test_addresses_and_names_of_sources(
 
 
 def test_prepare_prints_a_summary_then_does_nothing(tmp_path: Path) -> None:
-    arguments = ["digits", "--out", str(tmp_path), "--clients", "12", "--seed", "3"]
+    arguments = ["digits", "--data", str(tmp_path), "--clients", "12", "--seed", "3"]
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
     folder = next(tmp_path.iterdir())
@@ -331,11 +331,11 @@ def test_shards_of_another_format(tmp_path: Path, capsys: pytest.CaptureFixture[
     folder = prepare("digits", {}, tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    assert main(["prepare", "digits", "--out", str(tmp_path)]) == 1
+    assert main(["prepare", "digits", "--data", str(tmp_path)]) == 1
     assert "shards of format 99" in capsys.readouterr().err
     with pytest.raises(SelfflError, match="format 99"):
         find_or_prepare("digits", {}, tmp_path)
-    assert main(["prepare", "digits", "--out", str(tmp_path), "--force"]) == 0
+    assert main(["prepare", "digits", "--data", str(tmp_path), "--force"]) == 0
     Shards.open(folder)
 
 
@@ -348,7 +348,7 @@ def test_a_failure_while_loading_leaves_nothing(
         raise KeyboardInterrupt
 
     words.__dict__["finish"] = fails
-    assert main(["prepare", "words", "--source", str(tmp_path / "a.txt"), "--out", str(tmp_path / "data")]) == 130
+    assert main(["prepare", "words", "--source", str(tmp_path / "a.txt"), "--data", str(tmp_path / "data")]) == 130
     assert not (tmp_path / "data").exists()
 
 
@@ -368,7 +368,7 @@ def test_options_become_flags(words: types.ModuleType, tmp_path: Path) -> None:
     ):
         assert text in shown
     for flags, expected in (([], False), (["--upper"], True), (["--no-upper"], False)):
-        made = runner.invoke(app, ["words", "--source", str(tmp_path / "a.txt"), "-o", str(tmp_path / "o"), *flags])
+        made = runner.invoke(app, ["words", "--source", str(tmp_path / "a.txt"), "-d", str(tmp_path / "o"), *flags])
         assert made.exit_code == 0, made.output
         folder = Path(re.search(r"folder: +(.*)", made.output)[1])  # type: ignore[index]
         assert Shards.open(folder).manifest.arguments["upper"] is expected

@@ -33,14 +33,18 @@ lam = [0.1, 1]
 """
 
 
-def invoke(place: Path, *options: str, text: str = EXPERIMENT):
+def invoke(place: Path, *options: str, text: str = EXPERIMENT, command: str = "train"):
     (place / "tune-me.toml").write_text(text)
-    return CliRunner().invoke(app, ["train", str(place / "tune-me.toml"), "--runs", str(place / "runs"),
-                                    "--data-folder", str(place / "data"), "--workers", "1", *options])  # fmt: skip
+    return CliRunner().invoke(app, [command, str(place / "tune-me.toml"), "--runs", str(place / "runs"),
+                                    "--data", f"{place}/data/", "--workers", "1", *options])  # fmt: skip
+
+
+def tune(place: Path, *options: str, text: str = EXPERIMENT):
+    return invoke(place, *options, text=text, command="tune")
 
 
 def test_the_better_trial_on_validation_data_is_chosen_and_used(tmp_path: Path) -> None:
-    assert invoke(tmp_path, "--tune").exit_code == 0
+    assert tune(tmp_path).exit_code == 0
     record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
     assert len(record["trials"]) == 4 and record["part"] == "validation"
     assert record["chosen"]["fedavg"] == {"train.learning_rate": 0.3}  # 1e-6 learns nothing
@@ -55,27 +59,27 @@ def test_the_better_trial_on_validation_data_is_chosen_and_used(tmp_path: Path) 
 
 
 def test_grids_of_unequal_size_are_refused(tmp_path: Path) -> None:
-    result = invoke(tmp_path, "--tune", text=EXPERIMENT.replace("lam = [0.1, 1]", "lam = [0.1, 1, 2]"))
+    result = tune(tmp_path, text=EXPERIMENT.replace("lam = [0.1, 1]", "lam = [0.1, 1, 2]"))
     assert isinstance(result.exception, UsageError) and "3" in str(result.exception)
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("key", "near"), [("lamda", "lam"), ("train.rate", "learning_rate")])
 def test_a_grid_over_an_option_that_does_not_exist_is_refused(tmp_path: Path, key: str, near: str) -> None:
-    result = invoke(tmp_path, "--tune", text=EXPERIMENT.replace("lam =", f'"{key}" ='))
+    result = tune(tmp_path, text=EXPERIMENT.replace("lam =", f'"{key}" ='))
     assert isinstance(result.exception, UsageError) and near in str(result.exception)
     assert not list(tmp_path.glob("runs/**/result.json"))
 
 
 def test_trials_of_an_experiment_with_a_warm_start_find_its_model(tmp_path: Path) -> None:
     text = EXPERIMENT.replace("[methods.fedavg]", "warm_start = { rounds = 1 }\n[methods.fedavg]")
-    result = invoke(tmp_path, "--tune", text=text)  # trials keep no models, the start keeps its own
+    result = tune(tmp_path, text=text)  # trials keep no models, the start keeps its own
     assert result.exit_code == 0, result.exception
 
 
 def test_a_choice_of_another_tuning_table_is_not_used(tmp_path: Path) -> None:
     """Nor left standing beside trials of another length, when one method alone is tuned again."""
-    assert invoke(tmp_path, "--tune").exit_code == 0
+    assert tune(tmp_path).exit_code == 0
     runs = set((tmp_path / "runs").rglob("result.json"))
     for old, new in (("[0.1, 1]", "[0.2, 2]"), ("rounds = 2\n[tuning.", "rounds = 1\n[tuning."), ("= 100", "= 101")):
         other = EXPERIMENT.replace(old, new)
@@ -85,12 +89,12 @@ def test_a_choice_of_another_tuning_table_is_not_used(tmp_path: Path) -> None:
     assert set((tmp_path / "runs").rglob("result.json")) == runs
     other = EXPERIMENT.replace("[0.1, 1]", "[0.2, 2]")
     assert invoke(tmp_path, "--method", "fedavg", "--dry-run", text=other).exit_code == 0  # its own grid is the same
-    assert invoke(tmp_path, "--tune", "--method", "ditto", "--dry-run", text=other).exit_code == 0
+    assert tune(tmp_path, "--method", "ditto", text=other).exit_code == 0
     record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
     assert record["chosen"]["fedavg"] == {"train.learning_rate": 0.3} and len(record["trials"]) == 4
     assert record["chosen"]["ditto"]["lam"] in (0.2, 2)
     shorter = other.replace("rounds = 2\n[tuning.", "rounds = 1\n[tuning.")
-    assert invoke(tmp_path, "--tune", "--method", "ditto", "--dry-run", text=shorter).exit_code == 0
+    assert tune(tmp_path, "--method", "ditto", text=shorter).exit_code == 0
     record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
     assert {trial["label"] for trial in record["trials"]} == {"ditto"} == set(record["chosen"])
 

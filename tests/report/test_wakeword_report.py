@@ -313,8 +313,8 @@ def test_from_recordings_to_both_tables(tmp_path: Path, capsys: pytest.CaptureFi
         str(tmp_path / "words.toml"),
         "--source",
         str(source),
-        "--data-folder",
-        str(tmp_path / "data"),
+        "--data",
+        f"{tmp_path}/data/",
         *place,
     ]
     assert main(train) == 0, capsys.readouterr().err

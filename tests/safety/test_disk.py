@@ -104,7 +104,7 @@ def main_in(place: Path, words: list[str]) -> int:
 
 @pytest.mark.parametrize("limit", [600, 2000])
 def test_preparing_on_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
-    words = ["prepare", "gaussian", "--clients", "50", "--out", str(tmp_path / "data")]
+    words = ["prepare", "gaussian", "--clients", "50", "--data", str(tmp_path / "data")]
     code, said = ended(words, tmp_path, files_of(limit), tmp_path / "said")
     assert code == 1
     one_line(said, "File too large")
@@ -149,7 +149,7 @@ def become_nobody() -> None:
     "words",
     [
         [*arguments("locked/runs"), *SHORT],
-        ["prepare", "gaussian", "--clients", "3", "--out", "locked/data"],
+        ["prepare", "gaussian", "--clients", "3", "--data", "locked/data"],
         ["report", "tiny.toml", "--runs", "whole", "--out", "locked/results"],
         ["eval", "whole/tiny", "--csv", "locked/table.csv"],
     ],
@@ -182,7 +182,7 @@ def test_the_second_process_that_prepares_waits(place: Path, tmp_path: Path) -> 
     """It says for whom, then finds the work done; a lock that a killed process left is taken over."""
     from data_prep.prepare import request
 
-    words = ["prepare", "gaussian", "--clients", "3", "--out", str(tmp_path / "data")]
+    words = ["prepare", "gaussian", "--clients", "3", "--data", str(tmp_path / "data")]
     asked = request("gaussian", {"clients": 3}, tmp_path / "data")
     # a new interpreter: a fork would hold this process's lock too
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -201,7 +201,7 @@ def test_the_second_process_that_prepares_waits(place: Path, tmp_path: Path) -> 
 
 
 def test_two_that_prepare_by_force_leave_one_whole_folder(tmp_path: Path) -> None:
-    words = ["prepare", "gaussian", "--clients", "3", "--out", str(tmp_path / "data"), "--force"]
+    words = ["prepare", "gaussian", "--clients", "3", "--data", str(tmp_path / "data"), "--force"]
     with forked(words, tmp_path, lambda: None, tmp_path / "one") as one:
         code, said = ended(words, tmp_path, lambda: None, tmp_path / "two")
         assert code == 0, said

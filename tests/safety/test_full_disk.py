@@ -67,7 +67,7 @@ def refused(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("left", [0, 1, 3, 6])
 def test_prepare(left: int, disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["prepare", "gaussian", "--clients", "50", "--out", str(disk / "data")]
+    words = ["prepare", "gaussian", "--clients", "50", "--data", str(disk / "data")]
     filler = fill(disk, left)
     refused(words, capfd)
     assert [path for path in disk.rglob("*") if path != filler and path != disk / "data"] == []

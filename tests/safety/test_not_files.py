@@ -104,7 +104,7 @@ def test_audits_are_sealed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["report", "tiny", "--out"], ["train", "--runs"], ["prepare", "gaussian", "-o"], ["eval"]]
+    "words", [["report", "tiny", "--out"], ["train", "--runs"], ["prepare", "gaussian", "-d"], ["eval"]]
 )
 def test_a_name_that_is_no_utf_8(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, b"caf\xe9".decode("utf-8", "surrogateescape")]) == 2
@@ -116,11 +116,11 @@ def test_a_name_that_is_no_utf_8(words: list[str], capsys: pytest.CaptureFixture
     [
         (["train", "tiny.toml", "--data", "./blobs", "--runs", "tiny.toml"], "'--runs'"),
         (["train", "tiny.toml", "--data", "./blobs", "--runs", "tiny.toml/below"], "see --runs"),
-        (["train", "tiny.toml", "--data-folder", "tiny.toml"], "'--data-folder'"),
+        (["train", "tiny.toml", "--data", "tiny.toml/"], "--data 'tiny.toml/': is a file"),
         (["report", "tiny.toml", "--runs", "tiny.toml"], "'--runs'"),
         (["report", "tiny.toml", "--runs", "tiny.toml/below"], "see --runs"),
         (["report", "tiny.toml", "--out", "tiny.toml"], "'--out'"),
-        (["prepare", "gaussian", "--out", "tiny.toml"], "'--out'"),
+        (["prepare", "gaussian", "--data", "tiny.toml"], "'--data'"),
         (["eval", "runs", "--predictions", "tiny.toml"], "'--predictions'"),
         (["eval", "runs", "--csv", "blobs"], "'--csv'"),
     ],

@@ -171,11 +171,13 @@ def test_weighting_reaches_the_methods_that_average() -> None:
     assert weighed("fedavg", {}, "equal") == {"weighting": "equal"}
     assert weighed("apfl", {"a": 0.3}, "unbiased") == {"a": 0.3}
     assert weighed("actperfl", {}, None) == {}
-    with pytest.raises(UsageError, match="leave --weighting out"):
+    with pytest.raises(UsageError, match="leave train.weighting out"):
         weighed("actperfl", {}, "equal")
     with pytest.raises(UsageError, match="contradict"):
         methods.resolve("fedavg-e", weighed("fedavg-e", {}, "samples"))
-    with pytest.raises(UsageError, match="has weighting = .equal., --weighting says samples; leave one of them out"):
+    with pytest.raises(
+        UsageError, match="has weighting = .equal., train.weighting says samples; leave one of them out"
+    ):
         weighed("fedavg", {"weighting": "equal"}, "samples")
 
 
@@ -208,12 +210,12 @@ def test_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     (tmp_path / "t.toml").write_text('[data]\nname = "blobs"\n[model]\nname = "softmax"\n[methods.fedavg]\n')
     common = ["train", "t.toml", "--data", "./blobs", "--rounds", "2"]
     half = ["--set", "train.participation=0.5"]
-    assert main([*common, *half, "--sampler", "activity:mix=0.1", "--weighting", "unbiased"]) == 0
+    assert main([*common, *half, "--set", "train.sampler=activity:mix=0.1", "--set", "train.weighting=unbiased"]) == 0
     (record,) = tmp_path.glob("runs/t/*/run.toml")
     assert 'sampler = "activity:gamma=1.0,mix=0.1"' in record.read_text()
     assert 'weighting = "unbiased"' in record.read_text()
     capsys.readouterr()
-    assert main([*common, "--sampler", "top:fraction=0.5", "--weighting", "unbiased"]) == 2
+    assert main([*common, "--set", "train.sampler=top:fraction=0.5", "--set", "train.weighting=unbiased"]) == 2
     assert "no weighting is unbiased" in capsys.readouterr().err
-    assert main([*common, "--weighting", "unbaised"]) == 2
+    assert main([*common, "--set", "train.weighting=unbaised"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -92,14 +92,14 @@ def drawn(number: int) -> dict[str, Any]:
 
 def command(asked: dict[str, Any], runs: str) -> list[str]:
     words = ["train", "mix.toml", "--data", "./blobs", "-m", asked["method"], "--runs", runs, "--workers", "1",
-             "--sampler", asked["sampler"]]  # fmt: skip
+             "--set", f"train.sampler={asked['sampler']}"]  # fmt: skip
     if asked["periods"]:
-        words += ["--periods", "--memory", asked["memory"]]
+        words += ["--set", "train.periods=true", "--set", f"train.memory={asked['memory']}"]
         if asked["memory"] not in ("none", "all"):
-            words += ["--memory-size", str(asked["memory_size"])]
-    for flag in ("weighting", "privacy"):
-        if asked[flag]:
-            words += [f"--{flag}", asked[flag]]
+            words += ["--set", f"train.memory_size={asked['memory_size']}"]
+    for key in ("weighting", "privacy"):
+        if asked[key]:
+            words += ["--set", f"train.{key}={asked[key]}"]
     return words
 
 

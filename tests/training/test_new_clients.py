@@ -33,8 +33,8 @@ train = { rounds = 2, eval_every = 2, new_clients = 0.25 }
 def test_the_report_shows_each_method_on_clients_that_never_trained(tmp_path: Path) -> None:
     (tmp_path / "held-out.toml").write_text(EXPERIMENT)
     runs = ["--runs", str(tmp_path / "runs")]
-    done = CliRunner().invoke(app, ["train", str(tmp_path / "held-out.toml"), *runs, "--data-folder",
-                                    str(tmp_path / "data"), "--workers", "1"])  # fmt: skip
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "held-out.toml"), *runs, "--data", f"{tmp_path}/data/",
+                                    "--workers", "1"])  # fmt: skip
     assert done.exit_code == 0, done.exception
     done = CliRunner().invoke(app, ["report", str(tmp_path / "held-out.toml"), *runs, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.exception

@@ -20,7 +20,7 @@ from selffl_cli.shards import ShardData, Shards, write_shards
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_ends_at_the_first_evaluation_that_is_good_enough(tmp_path: Path, workers: int) -> None:
-    options = ["--data-folder", str(tmp_path / "data"), "--workers", str(workers), "--keep-models", "personal"]
+    options = ["--data", f"{tmp_path}/data/", "--workers", str(workers), "--keep-models", "personal"]
     options += ["--rounds", "30", "--set", "train.eval_every=2", "--seeds", "0", "--method", "fedavg"]
     for name, stop in (("stopped", ["--set", "train.stop_at=0.6"]), ("full", [])):
         done = CliRunner().invoke(app, ["train", "digits", "--runs", str(tmp_path / name), *options, *stop])

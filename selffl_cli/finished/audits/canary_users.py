@@ -49,7 +49,7 @@ def canary_users(folder: RunFolder) -> dict[str, float]:
     cosines = np.array(said.get("canaries", []), dtype=float)
     if len(cosines) < 2:
         raise SelfflError(
-            f"{folder.path}: trained without canary users; train with --privacy user:noise=…,canaries=200"
+            f"{folder.path}: trained without canary users; train with --set train.privacy=user:noise=…,canaries=200"
         )
     null = float(said["dimension"]) ** -0.5
     mean, std = float(cosines.mean()), float(max(cosines.std(ddof=1), 1e-3 * null))

@@ -1,0 +1,96 @@
+"""`selffl tune`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from ..errors import UsageError
+from . import complete
+from . import options as opt
+from .start import Asked, How, start
+
+if TYPE_CHECKING:
+    from ..planning.plan import Request
+    from .running import RunOptions
+
+
+def tune(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment's name or TOML file.",
+            metavar="EXPERIMENT",
+            show_default=False,
+            autocompletion=complete.experiments,
+            rich_help_panel=opt.WHAT,
+        ),
+    ],
+    method: opt.Methods = None,
+    data: opt.Data = None,
+    set_: opt.Settings = None,
+    source: opt.Source = None,
+    init: opt.Init = None,
+    budget: opt.Budget = None,
+    checkpoint_seconds: opt.CheckpointSeconds = 30,
+    dry_run: opt.DryRun = False,
+    runs: opt.Runs = Path("runs"),
+    device: opt.Device = "auto",
+    launcher: opt.Launcher = opt.LauncherName.local,
+    address: opt.Address = None,
+    gpus_per_run: opt.GpusPerRun = 0,
+    jobs: opt.Jobs = None,
+    workers: opt.Workers = None,
+    engine: opt.EngineName = opt.Engine.auto,
+    deterministic: opt.Deterministic = False,
+    client_store: opt.Store = opt.ClientStore.memory,
+) -> None:
+    """Try each method's grid on validation data with a seed of its own; `train` uses the best from then on.
+
+    The grids, the number of rounds and the seed are the experiment's [tuning] table. The choices go into
+    RUNS/EXPERIMENT/tuning.json. Trials that are finished are skipped.
+    """
+    asked = Asked(experiment, list(method or []), list(data or []), list(set_ or []), runs, source, init)
+    how = How(
+        workers, jobs, None, launcher == opt.LauncherName.ray, address, gpus_per_run, device, engine.value,
+        deterministic, "none", client_store.value, budget, checkpoint_seconds,
+    )  # fmt: skip
+
+    def carry(request: Request, options: RunOptions) -> None:
+        from ..planning.tuning import plan_trials
+        from .running import tune_first
+        from .terminal import Terminal
+
+        console = Terminal()
+        _check_labels(request)
+        if dry_run:
+            from .dry_run import print_costs
+
+            print_costs([run for _, _, run in plan_trials(request)], options.workers, options.device, console)
+            return
+        tune_first(request, options, console)
+        command = ["selffl", "train", experiment]
+        command += [word for text in method or [] for word in ("--method", text)]
+        command += [word for text in data or [] for word in ("--data", text)]
+        command += [word for text in set_ or [] for word in ("--set", text)]
+        command += ["--source", str(source)] * (source is not None) + ["--init", str(init)] * (init is not None)
+        command += ["--runs", str(runs)] * (runs != Path("runs"))
+        line = Text.assemble("next: ", (shlex.join(command), "bold"), "  to train with the best of each grid")
+        console.print(line, soft_wrap=True)
+
+    start(asked, how, carry)
+
+
+def _check_labels(request: Request) -> None:
+    """UsageError for a method that has no grid: nothing would be tried for it."""
+    tuning = request.experiment.tuning
+    for label in request.methods:
+        if tuning is not None and label not in tuning.grids:
+            raise UsageError(
+                f"--method {label}: {request.experiment.name} has no grid for it; its grids are "
+                f"{', '.join(tuning.grids)}"
+            )
