@@ -32,8 +32,8 @@ def methods(ctx: typer.Context, incomplete: str) -> list[str]:
 
     labels: Iterable[str] = ()
     for word in (*ctx.args, ctx.params.get("experiment"), "digits"):  # an option without its value leaves all in args
-        with contextlib.suppress(SelfflError, AttributeError, KeyError):  # another word than an experiment's name
-            labels = read_experiment(experiment_path(word))["methods"]
+        with contextlib.suppress(SelfflError, KeyError):  # another word than an experiment's name
+            labels = read_experiment(experiment_path(str(word)))["methods"]
             break
     return _beginning(dict.fromkeys([*labels, *METHODS.names(), *ALIASES]), incomplete)
 
