@@ -270,6 +270,8 @@ def _without_places(words: list[str]) -> list[str]:
     for before, word in zip(["", *words], words, strict=False):
         if skip or word in PLACES:
             skip = not skip and word in PLACES
+        elif before in ("--data", "-d") and word.endswith("/"):  # the folder to keep shards in
+            kept.pop()
         elif not word.startswith(tuple(f"{place}=" for place in PLACES if place.startswith("--"))):
             kept.append(word.rsplit("/", 1)[-1] if before == "--source" else word)
     return kept

@@ -238,3 +238,11 @@ def test_completing_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_commands_on_a_page_hold_no_folder_of_the_maker() -> None:
+    from selffl_cli.report.page import _without_places
+
+    words = ["train", "digits", "--data", "/home/me/data/", "--data", "digits:clients=5", "--runs", "/home/me/runs"]
+    assert _without_places(words) == ["train", "digits", "--data", "digits:clients=5"]
+    assert _without_places(["tune", "x", "-d", "data/blobs-s0"]) == ["tune", "x", "-d", "data/blobs-s0"]

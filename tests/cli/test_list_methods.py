@@ -1,4 +1,4 @@
-"""`selffl train --list-methods`: each method's idea, paper, memory and options, whole words at 80 columns."""
+"""`selffl methods`: each method's idea, paper, memory and options, whole words at 80 columns."""
 
 from __future__ import annotations
 

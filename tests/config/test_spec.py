@@ -15,22 +15,22 @@ from selffl_cli.errors import UsageError
 from selffl_cli.privacy import options
 from selffl_cli.sampling import options as selection
 
-# option of `train`: the parts, how a record writes them, and what stands for options without a default
+# key of the experiment: the parts, how a record writes them, and what stands for options without a default
 PARTS: dict[str, tuple[dict[str, Any], Callable[[str], str], dict[str, Any]]] = {
-    "--sampler": (selection.SAMPLERS, selection.canonical, {"q": 0.5, "fraction": 0.5}),
-    "--memory": (replay.MEMORIES, replay.canonical, {}),
-    "--privacy": (options.KINDS, options.canonical, {"noise": 0.7, "target-epsilon": 8, "adaptive": 0.5}),
+    "train.sampler": (selection.SAMPLERS, selection.canonical, {"q": 0.5, "fraction": 0.5}),
+    "train.memory": (replay.MEMORIES, replay.canonical, {}),
+    "train.privacy": (options.KINDS, options.canonical, {"noise": 0.7, "target-epsilon": 8, "adaptive": 0.5}),
 }
 
 
 def shown(option: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The text of an option in `selffl train --help`, as one line."""
+    """The text of a key in the panels of `selffl train --help`, as one line."""
     assert main(["train", "--help"]) == 0
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
-    start = next(i for i, line in enumerate(lines) if re.match(rf"{option}\s", line))
-    own = [lines[start].rpartition("<str>")[2].strip()]
+    start = next(i for i, line in enumerate(lines) if re.match(rf"{re.escape(option)}\s", line))
+    own = [lines[start].removeprefix(option).strip()]
     for line in lines[start + 1 :]:
-        if re.match(r"--[\w-]+   |╰", line):  # the next option, or the end of them
+        if re.match(r"train\.\w+  |╰", line):  # the next key, or the end of them
             break
         own.append(line)
     return " ".join(own)
