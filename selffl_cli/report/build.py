@@ -16,6 +16,7 @@ from .html.page import NAME as HTML
 from .html.page import html_page
 from .ledger import Entry, claims_frame, ledger
 from .page import page
+from .paper import compact, write_tables
 from .pictures.curves import X, curves
 from .pictures.diagnostics import gains, uncertainty, worst_tenth
 from .pictures.sweep import heat_map, sweep
@@ -27,7 +28,7 @@ from .sections.fairness import fairness
 from .sections.privacy import privacy_picture, privacy_section
 from .sections.registry import EXTRAS, extra
 from .sections.target import target_section
-from .tables import Summaries, Table, latex, long_frame, run_frame, summaries, tables, write_csv
+from .tables import Summaries, Table, long_frame, run_frame, summaries, tables, write_csv
 
 extra(target_section)
 extra(privacy_section)
@@ -93,7 +94,8 @@ def _write(
     results: Results, both: Summaries, entries: list[Entry], made: list[Table], pictures: list[str],
     command: str, folder: Path,
 ) -> None:  # fmt: skip
-    (folder / "tables.tex").write_text("\n\n".join(map(latex, made)) + "\n", encoding="utf-8")
+    short = [compact(table) for table in made if table.name == "test"]
+    write_tables([*short, *made], results.experiment.name, folder, "tables.tex")
     write_csv(long_frame(results, both), folder / "tables.csv")
     write_csv(run_frame(results, both), folder / "runs.csv")
     if entries:
@@ -110,8 +112,12 @@ def _put_in_place(folder: Path, target: Path, pictures: list[str]) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     target.mkdir(exist_ok=True)
-    for path in sorted(folder.iterdir(), key=lambda path: (path.name == PAGE, path.name)):
+    written = sorted(folder.iterdir(), key=lambda path: (path.name == PAGE, path.name))
+    for path in written:
         os.replace(path, target / path.name)
+    for path in target.glob("table-*.tex"):
+        if path.name not in {path.name for path in written}:
+            path.unlink()
     for pattern in PICTURES:
         for path in [*target.glob(f"{pattern}.png"), *target.glob(f"{pattern}.svg")]:
             if path.stem not in pictures:

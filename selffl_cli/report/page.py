@@ -49,8 +49,9 @@ def page(
         sections += [f"### {markdown(table.title)}", table_markdown(table)]
     sections += extras
     sections.append(
-        "The same figures: [tables.tex](tables.tex), [tables.csv](tables.csv) (unrounded, every part and "
-        "metric), "
+        "The same figures: [tables.tex](tables.tex) (LaTeX; also a file for each table, and "
+        "[table-compact.tex](table-compact.tex) for a column of a two-column paper), [tables.csv](tables.csv) "
+        "(unrounded, every part and metric), "
         "[runs.csv](runs.csv) (one row a run)" + (", [claims.csv](claims.csv)." if entries else ".")
     )
     if pictures:

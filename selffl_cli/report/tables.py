@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..metrics.names import words
-from ..safe_text import csv_cell, markdown, tex
+from ..safe_text import csv_cell, markdown
 from .compare import At, Mark, Summary
 from .results import Results
 
@@ -171,32 +171,6 @@ def table_markdown(table: Table) -> str:
     text_columns = sum(head in ("setting", "method") for head in table.heads)
     rule = "|" + "|".join(["---"] * text_columns + ["---:"] * (len(table.heads) - text_columns)) + "|"
     return "\n".join([row([markdown(head) for head in table.heads]), rule, *map(row, texts)])
-
-
-def latex(table: Table, note: str = "") -> str:
-    """A booktabs table; `note` is part of its caption, so that it goes where the table goes."""
-
-    def one(item: Cell) -> str:
-        text = tex(item.value) + (rf" $\pm$ {tex(item.half)}" if item.half else "")
-        text = rf"\textbf{{{text}}}" if item.mark == "best" else text
-        return text + (r"$^{\dagger}$" if item.mark == "tied" else "")
-
-    text_columns = sum(head in ("setting", "method") for head in table.heads)
-    align = "l" * text_columns + "r" * (len(table.heads) - text_columns)
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{tex(table.title + (f'. {note}' if note else ''))}}}",
-        rf"  \begin{{tabular}}{{{align}}}",
-        r"    \toprule",
-        "    " + " & ".join(tex(head) for head in table.heads) + r" \\",
-        r"    \midrule",
-        *("    " + " & ".join(one(item) for item in cells) + r" \\" for cells in table.rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

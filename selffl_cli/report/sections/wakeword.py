@@ -14,9 +14,10 @@ from rich.table import Table as RichTable
 from ...metrics import det
 from ...safe_text import markdown
 from ..figures.detection import MODELS, RESAMPLES, Clips, Detection, Outcome
+from ..paper import write_tables
 from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save
 from ..results import Results
-from ..tables import Cell, Table, latex, table_markdown, write_csv
+from ..tables import Cell, Table, table_markdown, write_csv
 from .registry import extra
 
 # Relative FA on devices A to E as the ActPerFL paper prints it (FL4NLP 2022, Tables 1 and 2).
@@ -152,8 +153,7 @@ def wake_word_section(results: Results, folder: Path) -> str:
         return ""
     made = [*relative_tables(found), baseline_table(found), error_table(found), *hourly_table(found)]
     write_csv(frame(found), folder / "wakeword.csv")
-    captioned = [latex(table, sentence(found)) for table in made]
-    (folder / "wakeword.tex").write_text("\n\n".join(captioned) + "\n", encoding="utf-8")
+    write_tables(made, results.experiment.name, folder, "wakeword.tex", sentence(found))
     pictures = [name for model in MODELS if (name := draw(found, folder, model))]
     text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *pfedme(results)]
     for table in made:
