@@ -7,7 +7,8 @@ from rich.table import Table
 
 from ..planning.cost import choose_workers, predict
 from ..planning.plan import PlannedRun
-from ..training.loop import Controls, Training
+from ..training.controls import Controls
+from ..training.federation import Federation
 from .progress import name
 
 
@@ -36,7 +37,7 @@ def print_costs(planned: list[PlannedRun], workers: int | None, device: str, con
         if (run.folder / "result.json").exists():
             table.add_row(name(run), *["–"] * 5, "finished")
             continue
-        training = Training(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
+        training = Federation(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
         cost, ranks = predict(training), choose_workers(workers, training)
         seconds = cost.seconds(ranks)
         total, left = total + seconds, left + 1

@@ -8,26 +8,36 @@ it took part in the last round, since the samples it does not keep are gone. By 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ..config.experiment import TrainConfig
 from ..draws import generator
-from ..engine.flat import DevicePart
+from ..engine.cohort import Cohort, State
+from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.store import ClientStore
+from ..methods.base import Method
 from ..shards import Shards
 from .chance import draw
 from .coordination import Choice, Clients, choose
 from .gradients import LastLayer
 from .options import Coordinated, Everything, Nothing, Uncoordinated, memory
 
-if TYPE_CHECKING:
-    from ..training.loop import Training
-
 TABLE = "memory"  # rows of the training part that a client keeps, padded with -1: int64 [N]
+
+
+class Learner(Protocol):
+    """What choosing by gradients needs of a run: its clients that train, its model, and what its method has learnt."""
+
+    pool: np.ndarray
+    model: FlatModel
+    method: Method
+    state: State
+
+    def cohort(self, clients: np.ndarray, round_: int, collective: Collective) -> Cohort: ...
 
 
 class Stream:
@@ -79,7 +89,7 @@ class Stream:
         kept = self.store.read(TABLE, torch.tensor([client]))[0].cpu().numpy()
         return np.concatenate([kept[kept >= 0], np.arange(begin, end)])
 
-    def end_of_period(self, round_: int, training: Training, collective: Collective) -> dict[str, Any] | None:
+    def end_of_period(self, round_: int, learner: Learner, collective: Collective) -> dict[str, Any] | None:
         """After the last round of a period that has a next one: every client chooses its memory.
 
         Returns what it cost and showed, the same on every rank; None where nothing was chosen.
@@ -88,11 +98,11 @@ class Stream:
         if not last or isinstance(self.memory, Nothing | Everything):
             return None
         data, _ = self.at(round_)
-        dealt = Dealt(training.pool, data.sizes[training.pool].astype(np.float64), collective)
+        dealt = Dealt(learner.pool, data.sizes[learner.pool].astype(np.float64), collective)
         own = dealt.clients[dealt.local]
         line: dict[str, Any] = {"period": self.period(round_) + 1, "bytes_up": 0, "bytes_down": 0}
         if isinstance(self.memory, Uncoordinated):
-            choice = self._by_gradients(round_, training, dealt, own, line)
+            choice = self._by_gradients(round_, learner, dealt, own, line)
             kept = choice.kept
             line |= {"norms": choice.norms, "rounded_norm": choice.rounded}
         else:
@@ -113,13 +123,13 @@ class Stream:
         return draw(self.memory, old, end - begin, seen, int(self.train.memory_size or 0), rng)
 
     def _by_gradients(
-        self, round_: int, training: Training, dealt: Dealt, own: np.ndarray, line: dict[str, Any]
+        self, round_: int, learner: Learner, dealt: Dealt, own: np.ndarray, line: dict[str, Any]
     ) -> Choice:
         assert isinstance(self.memory, Uncoordinated)
-        model, theta = training.model, training.method.global_(training.state)
+        model, theta = learner.model, learner.method.global_(learner.state)
         data, _ = self.at(round_)
         if theta is None:
-            models = training.method.personal(training.state, training.cohort(own, round_, Collective()))
+            models = learner.method.personal(learner.state, learner.cohort(own, round_, Collective()))
         else:
             models = theta.expand(len(own), -1)
         layer = LastLayer(model)

@@ -13,7 +13,7 @@ from ..engine.evaluation import sample_scores
 from ..engine.parallel.workers import available_cores
 from ..errors import UsageError
 from ..machine.free_memory import free_memory
-from ..training.loop import Training
+from ..training.federation import Federation
 
 # Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
 # 11 ms a round alone, 18 ms with two workers).
@@ -41,13 +41,13 @@ class Cost:
         return (self.rounds * self.round_seconds + self.evaluations * self.eval_seconds) / workers
 
 
-def predict(training: Training) -> Cost:
+def predict(federation: Federation) -> Cost:
     """Time a few steps and forward passes of a middling client, and multiply."""
-    train, data, model = training.config.train, training.stream.at(1)[0], training.model
+    train, data, model = federation.config.train, federation.stream.at(1)[0], federation.model
     torch.set_num_threads(1)
-    middle = len(training.pool) // 2
-    client = int(training.pool[np.argpartition(training.pool_sizes, middle)[middle]])
-    batch = np.arange(min(training.batch_size or 10**9, int(data.sizes[client])))
+    middle = len(federation.pool) // 2
+    client = int(federation.pool[np.argpartition(federation.pool_sizes, middle)[middle]])
+    batch = np.arange(min(federation.batch_size or 10**9, int(data.sizes[client])))
     x, y = data.client(client, batch)
     vector = model.start
     model.gradient(vector, x, y)
@@ -60,32 +60,32 @@ def predict(training: Training) -> Cost:
     sample_scores(model, vector, x, y)
     scores = (time.perf_counter() - begun) / max(len(y), 1)
 
-    cohort = train.cohort_size(training.shards.num_clients)
-    steps = float(training.stream.at(1)[1].mean()) * cohort  # of the first period; a memory adds to later ones
-    samples = sum(len(part.y) for part in training.scored.values())
-    down, up = training.method.traffic(model.size, model.head_size)
+    cohort = train.cohort_size(federation.shards.num_clients)
+    steps = float(federation.stream.at(1)[1].mean()) * cohort  # of the first period; a memory adds to later ones
+    samples = sum(len(part.y) for part in federation.scored.values())
+    down, up = federation.method.traffic(model.size, model.head_size)
     item = model.vector.element_size()
-    tables = touched_bytes(training) if training.controls.client_store == "memory" else 0
-    held = sum(part.x.numel() * part.x.element_size() for part in training.parts.values())
+    tables = touched_bytes(federation) if federation.controls.client_store == "memory" else 0
+    held = sum(part.x.numel() * part.x.element_size() for part in federation.parts.values())
     return Cost(
-        clients=training.shards.num_clients, cohort=cohort, parameters=model.size,
-        steps=round(steps * training.rounds), bytes_sent=(down + up) * item * cohort * training.rounds,
+        clients=federation.shards.num_clients, cohort=cohort, parameters=model.size,
+        steps=round(steps * federation.rounds), bytes_sent=(down + up) * item * cohort * federation.rounds,
         memory=held + tables + 3 * cohort * model.size * item,
-        step_seconds=step, round_seconds=step * steps / training.engine.ratio, eval_seconds=2 * scores * samples,
-        rounds=training.rounds, evaluations=sum(map(training.stream.evaluates, range(training.rounds + 1))),
+        step_seconds=step, round_seconds=step * steps / federation.engine.ratio, eval_seconds=2 * scores * samples,
+        rounds=federation.rounds, evaluations=sum(map(federation.stream.evaluates, range(federation.rounds + 1))),
     )  # fmt: skip
 
 
-def touched_bytes(training: Training) -> int:
+def touched_bytes(federation: Federation) -> int:
     """Client rows that the rounds of a run can write at most."""
-    train, clients = training.config.train, len(training.pool)
-    return min(clients, train.rounds * train.cohort_size(clients)) * training.store.row_bytes
+    train, clients = federation.config.train, len(federation.pool)
+    return min(clients, train.rounds * train.cohort_size(clients)) * federation.store.row_bytes
 
 
-def memory_hint(training: Training) -> str | None:
+def memory_hint(federation: Federation) -> str | None:
     """What to say of a run whose client rows may take more than half of the free memory."""
-    needed, free = touched_bytes(training), free_memory()
-    if training.controls.client_store == "disk" or needed < free / 2:
+    needed, free = touched_bytes(federation), free_memory()
+    if federation.controls.client_store == "disk" or needed < free / 2:
         return None
     return (
         f"client rows may come to {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; "
@@ -93,10 +93,10 @@ def memory_hint(training: Training) -> str | None:
     )
 
 
-def choose_workers(asked: int | None, training: Training, jobs: int = 1) -> int:
+def choose_workers(asked: int | None, federation: Federation, jobs: int = 1) -> int:
     """Workers for one of `jobs` runs at once: as asked, else one for each of its cores when a round is long enough."""
-    cohort = training.config.train.cohort_size(training.shards.num_clients)
-    if training.controls.device != "cpu":
+    cohort = federation.config.train.cohort_size(federation.shards.num_clients)
+    if federation.controls.device != "cpu":
         if asked is not None and asked > 1:
             raise UsageError(f"--workers {asked}: processes share a run on the CPU only; a GPU takes one")
         return 1
@@ -105,7 +105,7 @@ def choose_workers(asked: int | None, training: Training, jobs: int = 1) -> int:
     cores = available_cores() // jobs
     if cores <= 1:
         return 1
-    return min(cores, cohort) if predict(training).round_seconds > WORTH_SHARING else 1
+    return min(cores, cohort) if predict(federation).round_seconds > WORTH_SHARING else 1
 
 
 def too_many(asked_jobs: int | None, asked_workers: int | None, jobs: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,59 +20,58 @@ from ..engine.score_cache import Unchanged
 from ..engine.stacked.engine import LEAST
 from ..engine.stacked.evaluation import evaluate_stacked
 from ..engine.store import ClientStore
-
-if TYPE_CHECKING:
-    from .loop import Training
+from .federation import Federation
 
 
 class Judge:
-    """Scores the models of a training as it stands."""
+    """Scores the models of a federation as it stands."""
 
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        everyone, wanted = np.arange(training.shards.num_clients), training.config.train.eval_clients
-        self.all = wanted == "all" or wanted >= len(training.judged)
-        self.clients = everyone if self.all else self._sample(training.judged)  # whose models are scored [E]
-        self.known = training.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
-        self.parts = training.scored if self.all else {k: part.of(self.clients) for k, part in training.scored.items()}
-        self.units = {name: units(training.task, part) for name, part in self.parts.items()}
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        everyone = np.arange(federation.shards.num_clients)
+        self.all = federation.judges_all
+        self.clients = everyone if self.all else self._sample(federation.judged)  # whose models are scored [E]
+        self.known = federation.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
+        scored = federation.scored.items()
+        self.parts = dict(scored) if self.all else {name: part.of(self.clients) for name, part in scored}
+        self.units = {name: units(federation.task, part) for name, part in self.parts.items()}
         self.unchanged = Unchanged(len(self.clients), list(self.parts))
 
     def _sample(self, clients: np.ndarray) -> np.ndarray:
         """`eval_clients` of these, the same ones in every evaluation and for every method of a seed, ascending."""
-        wanted, seed = self.training.config.train.eval_clients, self.training.config.seed
+        wanted, seed = self.federation.config.train.eval_clients, self.federation.config.seed
         if wanted == "all" or wanted >= len(clients):
             return clients
         return clients[sample_clients(seed, 0, len(clients), wanted, "eval-clients")]
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
         """Score the global and the personal models on the parts asked for: {"global"|"personal": {part: [2, E]}}."""
-        training, parts = self.training, self.parts
-        last = round_ == training.rounds
+        federation, parts = self.federation, self.parts
+        last = round_ == federation.rounds
         sums: dict[str, Sums] = {}
-        theta = training.method.global_(training.state)
+        theta = federation.method.global_(federation.state)
         if theta is not None:
-            sums["global"] = evaluate_global(training.model, theta, parts, collective)
+            sums["global"] = evaluate_global(federation.model, theta, parts, collective)
         work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
         own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
-        least = LEAST if training.stacked is not None else 1
+        least = LEAST if federation.stacked is not None else 1
         dealt = Dealt(self.clients, work, collective, least)
         for chunk in self._chunks(dealt):
             clients, rows = self._personal(chunk, round_, keep=last)
             self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
-        if last and training.kept is not None:
-            dealt.share_table(training.kept)
-            others = np.setdiff1d(np.arange(training.shards.num_clients), self.clients)
+        if last and federation.kept is not None:
+            dealt.share_table(federation.kept)
+            others = np.setdiff1d(np.arange(federation.shards.num_clients), self.clients)
             dealt = Dealt(others, np.ones(len(others)), collective, least)
             for chunk in self._chunks(dealt):
                 self._personal(chunk, round_, keep=True)
-            dealt.share_table(training.kept)
+            dealt.share_table(federation.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
 
     def _chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
         """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
-        stacked, model = self.training.stacked, self.training.model
+        stacked, model = self.federation.stacked, self.federation.model
         if stacked is None:
             return chunks(dealt, size=max(1, min(CHUNK, CHUNK_BYTES // (model.size * model.vector.element_size()))))
         on_gpu = model.device.type == "cuda"
@@ -94,20 +93,20 @@ class Judge:
     def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
         """These clients in the engine's order, and their personal models [C, P]; `keep` puts them with the kept."""
         # personalising sees the training part alone, and talks to nobody
-        cohort = self.training.cohort(clients, round_, Collective())
-        rows = self.training.method.personal(self.training.state, cohort)
-        if keep and self.training.kept is not None:
-            self.training.kept[cohort.clients.cpu()] = rows.cpu()
+        cohort = self.federation.cohort(clients, round_, Collective())
+        rows = self.federation.method.personal(self.federation.state, cohort)
+        if keep and self.federation.kept is not None:
+            self.federation.kept[cohort.clients.cpu()] = rows.cpu()
         return cohort.clients.cpu().numpy(), rows
 
     def _add_scores(self, rows: Tensor, clients: np.ndarray, parts: dict[str, DevicePart], sums: Sums) -> None:
         """Add the scores of `clients`' own models, rows [C, P], to `sums`; stacked on a GPU alone: on the CPU a
         model's scores must not depend, in any bit, on which others changed and are scored beside it."""
-        training = self.training
-        if training.stacked is None or not rows.is_cuda:
-            evaluate_rows(training.model, rows, clients, parts, sums)
+        federation = self.federation
+        if federation.stacked is None or not rows.is_cuda:
+            evaluate_rows(federation.model, rows, clients, parts, sums)
         else:
-            evaluate_stacked(training.stacked.model, rows, clients, parts, sums)
+            evaluate_stacked(federation.stacked.model, rows, clients, parts, sums)
 
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
         """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
@@ -118,30 +117,30 @@ class Judge:
         }
 
     def _summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
-        figures = summary(sums[:, clients], units[clients], self.training.task)
+        figures = summary(sums[:, clients], units[clients], self.federation.task)
         return {name: finite(value) for name, value in figures.items()}
 
     def newcomers(self) -> dict[str, Any]:
         """Test figures of clients that never trained: the global model, and after one round of the method's own
         local training on their training data, from the finished global model; the server learns nothing of it."""
-        training, method = self.training, self.training.method
-        clients, part = self._sample(training.newcomers), training.parts["test"]
+        federation, method = self.federation, self.federation.method
+        clients, part = self._sample(federation.newcomers), federation.parts["test"]
         if not self.all:
             part = part.of(clients)
         places = clients if self.all else np.arange(len(clients))  # in the part
-        times = units(training.task, part)
+        times = units(federation.task, part)
         own: Sums = {"test": np.zeros((2, len(part.sizes)))}
         figures: dict[str, Any] = {}
-        theta = method.global_(training.state)
+        theta = method.global_(federation.state)
         if theta is not None:
-            shared = evaluate_global(training.model, theta, {"test": part}, Collective())["test"]
+            shared = evaluate_global(federation.model, theta, {"test": part}, Collective())["test"]
             figures["global"] = self._summary(shared, times, places)
-        scratch = ClientStore(training.shards.num_clients, training.model.device)
-        method.init(training.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
-        scratch.open(training.tables / "new" if training.tables else None)
-        state = State(dict(training.state.server), scratch)
+        scratch = ClientStore(federation.shards.num_clients, federation.model.device)
+        method.init(federation.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
+        scratch.open(federation.tables / "new" if federation.tables else None)
+        state = State(dict(federation.state.server), scratch)
         for client, place in zip(clients, places, strict=True):
-            cohort = training.cohort(np.array([client]), training.rounds + 1, Collective(), scratch)
+            cohort = federation.cohort(np.array([client]), federation.rounds + 1, Collective(), scratch)
             trained = method.round(state, cohort)
             rows = method.personal(State(state.server, trained.clients), cohort)
             self._add_scores(rows, np.array([place]), {"test": part}, own)

@@ -13,20 +13,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files.atomic import write_whole
-from ..runs.folder import CLIENTS, MODELS, PARTICIPATIONS
+from ..runs.folder import CLIENTS, MODELS, PARTICIPATIONS, SCORES
+from .federation import scored_by_speaker
 
 if TYPE_CHECKING:
     from ..engine.evaluation import Sums
+    from ..engine.flat import DevicePart, FlatModel
     from ..engine.store import ClientStore
     from ..shards import Shards
     from .judge import Judge
-from typing import TYPE_CHECKING
-
-from ..runs.folder import SCORES
-
-if TYPE_CHECKING:
-    from ..engine.flat import DevicePart, FlatModel
-    from ..shards import Shards
 
 
 def write_clients(
@@ -83,11 +78,6 @@ def write_models(
         tensors["personal"] = personal
     metadata = {"layout": json.dumps({name: list(shape) for name, shape in layout.items()})}
     write_whole(folder / MODELS, save(tensors, metadata))
-
-
-def scored_by_speaker(shards: Shards) -> bool:
-    """Whether a run on these shards leaves scores: two classes, and samples that say who is heard."""
-    return len(shards.manifest.classes) == 2 and "speaker" in shards.part("test").arrays
 
 
 def write_scores(
