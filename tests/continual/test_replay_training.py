@@ -144,8 +144,8 @@ def test_every_method_trains_over_periods(method: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory": "naive", "memory_size": 3}, "a memory is kept from period to period; add periods"),
-        ({"periods": True, "memory": "naive"}, "memory 'naive' needs its size; add memory_size"),
+        ({"memory": "naive", "memory_size": 3}, "a memory is kept from period to period; add --set train.periods=true"),
+        ({"periods": True, "memory": "naive"}, "memory 'naive' needs its size; add "),
         ({"periods": True, "memory": "best", "memory_size": 3}, "unknown memory 'best'"),
         ({"periods": True, "memory": "coordinated:iteration=1", "memory_size": 3}, "did you mean 'iterations'"),
     ],
