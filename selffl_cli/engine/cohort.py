@@ -46,6 +46,27 @@ class Local:
     mean: Tensor | None = None  # running mean of the iterates, the start included [C, P]
     scatter: Tensor | None = None  # sum of squared distances of the iterates from their mean [C]
     count: Tensor | None = None  # number of iterates, the start included [C]
+    average: Tensor | None = None  # mean of the last iterates, the start left out [C, P]
+
+
+@dataclass(frozen=True)
+class LastIterates:
+    """Which iterates of a local training are averaged: those of one tensor, after the first `skip` steps."""
+
+    place: int = 0  # of the tensor, where `start` is a tuple
+    half: bool = True  # the last half of a client's steps, rounded up; False: all of them
+
+    def skip(self, steps: Tensor) -> Tensor:
+        """How many of each client's iterates are left out [C]."""
+        return steps // 2 if self.half else torch.zeros_like(steps)
+
+
+@dataclass
+class Delivery:
+    """How the models of a cohort are delivered: what `Method.deliver` is told, and what it carries on."""
+
+    average: bool = True  # the mean of the last half of the iterates in place of the last one
+    rows: dict[str, Tensor] = field(default_factory=dict)  # carried from one delivery round to the next [C, …]
 
 
 @dataclass
@@ -54,6 +75,7 @@ class Counts:
 
     loss: Tensor  # sum of the losses at the steps' first gradients [C]
     steps: Tensor  # local steps [C]
+    each: Tensor  # batch gradients [C]
     gradients: int = 0  # batch gradients
     samples: int = 0  # samples in them
     diverged: int = -1  # a client whose loss or parameters were not finite, the lowest id; -1 = none
@@ -108,7 +130,9 @@ class Cohort(ABC):
         self.private: PrivateGradient | None = None  # takes the place of plain gradients
         self.batches = Batches(seed, round_, data.sizes, batch_size)
         zeros = torch.zeros(len(own), dtype=torch.float64, device=device)
-        self.counts = Counts(loss=zeros, steps=zeros.clone())
+        self.counts = Counts(loss=zeros, steps=zeros.clone(), each=zeros.clone())
+        self.delivery = Delivery()
+        self.first_step = 0  # of local training: its batches are those of the steps from here on
 
     def __len__(self) -> int:
         return len(self.clients)
@@ -130,13 +154,29 @@ class Cohort(ABC):
         steps: Tensor,
         context: tuple[Tensor, ...] = (),
         variance: bool = False,
+        average: LastIterates | None = None,
     ) -> Local:
         """Apply `step` `steps[i]` times to client i's rows of `start`.
 
         step(params, grad, *context) gets the rows it works on: params as `start` was given (one tensor or a tuple),
         `context` sliced alike, and `grad(params, stream="local")`. With `variance` the iterates of the first tensor
-        are summarised (mean and scatter, the start counted).
+        are summarised (mean and scatter, the start counted); with `average` the last ones of a tensor are averaged.
+        A client that takes no step has its start as average.
         """
+
+    def deliver(
+        self, step: Step, start: Params, steps: Tensor, context: tuple[Tensor, ...] = (), place: int = 0
+    ) -> tuple[Tensor, Any]:
+        """Local training whose tensor number `place` is a personal model: its delivered rows [C, P], and the ends."""
+        average = LastIterates(place) if self.delivery.average else None
+        local = self.local(step, start, steps, context, average=average)
+        last = local.end[place] if isinstance(start, tuple) else local.end
+        return last if local.average is None else local.average, local.end
+
+    def own(self, name: str) -> Tensor:
+        """The clients' rows of a table as the delivery rounds before left them, or the store [C, …]."""
+        rows = self.delivery.rows
+        return rows[name] if name in rows else self.store.read(name, self.clients)
 
     @abstractmethod
     def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
@@ -198,6 +238,13 @@ def scatter_update(mean: Tensor, scatter: Tensor, count: int, value: Tensor) -> 
     delta = value - mean
     mean = mean + delta / count
     return mean, scatter + (delta * (value - mean)).sum(-1)
+
+
+def average_update(average: Tensor, value: Tensor, count: Tensor) -> Tensor:
+    """The running mean [C, P] after `value` as sample number `count` [C]; below 1 it is not one of the samples."""
+    count = count[:, None]
+    later = average + (value - average) / count.clamp_min(1).to(value.dtype)
+    return torch.where(count > 1, later, torch.where(count == 1, value, average))
 
 
 Weighting = Literal["samples", "equal"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cohort import Cohort, Local, Params, Step, scatter_update
+from .cohort import Cohort, LastIterates, Local, Params, Step, average_update, scatter_update
 
 
 class SequentialCohort(Cohort):
@@ -25,6 +25,7 @@ class SequentialCohort(Cohort):
         return gradient[None], loss
 
     def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
+        self.counts.each += 1
         rows = [
             self._grad_row(params[i : i + 1], client, stream, step)[0] for i, client in enumerate(self.clients.tolist())
         ]
@@ -37,6 +38,7 @@ class SequentialCohort(Cohort):
         steps: Tensor,
         context: tuple[Tensor, ...] = (),
         variance: bool = False,
+        average: LastIterates | None = None,
     ) -> Local:
         steps = self.steps_of(steps)
         starts = start if isinstance(start, tuple) else (start,)
@@ -44,6 +46,8 @@ class SequentialCohort(Cohort):
         first = starts[0]
         mean = torch.empty(first.shape, dtype=first.dtype, device=first.device) if variance else None
         scatter = torch.zeros(len(self), dtype=first.dtype, device=first.device)
+        averages = starts[average.place].clone() if average else None
+        skip = average.skip(steps) if average else steps
         losses: list[Tensor] = []
 
         for i, (client, count) in enumerate(zip(self.clients.tolist(), steps.tolist(), strict=True)):
@@ -51,6 +55,7 @@ class SequentialCohort(Cohort):
             extra = tuple(c[i : i + 1] for c in context)
             row_mean, row_scatter = rows[0], scatter[i : i + 1]
             loss_sum = torch.zeros((), dtype=torch.float64, device=first.device)
+            before = self.counts.gradients
             for number in range(count):
                 seen: list[Tensor] = []
 
@@ -61,7 +66,7 @@ class SequentialCohort(Cohort):
                     number: int = number,
                     seen: list[Tensor] = seen,
                 ) -> Tensor:
-                    gradient, loss = self._grad_row(params, client, stream, number)
+                    gradient, loss = self._grad_row(params, client, stream, self.first_step + number)
                     if stream == "local":
                         seen.append(loss)
                     return gradient
@@ -73,11 +78,15 @@ class SequentialCohort(Cohort):
                     self.counts.steps[i] += 1
                 if variance:
                     row_mean, row_scatter = scatter_update(row_mean, row_scatter, number + 2, rows[0])
+                if average and averages is not None:
+                    own = averages[i : i + 1]
+                    own.copy_(average_update(own, rows[average.place], number + 1 - skip[i : i + 1]))
             for end, row in zip(ends, rows, strict=True):
                 end[i] = row[0]
             if variance and mean is not None:
                 mean[i], scatter[i] = row_mean[0], row_scatter[0]
             losses.append(loss_sum)
+            self.counts.each[i] += self.counts.gradients - before
 
         finite = torch.stack([rows.isfinite().flatten(1).all(1) for rows in ends]).all(0)
         if losses:
@@ -87,4 +96,6 @@ class SequentialCohort(Cohort):
         if not finite.all():
             lost = int(self.clients[~finite].min())
             self.counts.diverged = lost if self.counts.diverged < 0 else min(self.counts.diverged, lost)
-        return Local(ends if isinstance(start, tuple) else ends[0], mean, scatter if variance else None, steps + 1)
+        return Local(
+            ends if isinstance(start, tuple) else ends[0], mean, scatter if variance else None, steps + 1, averages
+        )

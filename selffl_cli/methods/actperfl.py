@@ -49,16 +49,20 @@ class ActPerFL(Federated[Options]):
         clients.add("last_round", torch.zeros((), dtype=torch.int64))
         add_tables(clients, theta, self.options.intra)
         unknown = torch.tensor(torch.nan, dtype=torch.float64, device=theta.device)
-        return State({"theta": theta.clone(), "s0": unknown, "contraction": unknown.clone()}, clients)
+        server = {name: unknown.clone() for name in ("s0", "total", "contraction")}
+        return State({"theta": theta.clone(), **server}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
         options, clients, theta = self.options, state.clients, state.server["theta"]
-        own, s, s0 = clients.read("theta", cohort.clients), *self.latest(state, cohort)
-        w, others = self.precisions(state, cohort, s, s0)
-        known = w > 0
+        s, s0 = self.latest(state, cohort)
+        w = precision(s0, s).nan_to_num(0.0)  # 0 while s_m or s0 is unknown
+        others = self.others(state, cohort, w, s0)
+        ready = (w > 0) & (others > 0)
 
-        start = self.start(state, cohort, own, w, others)
-        steps, rate, contraction, clipped = self.schedule(state, cohort, s, others, known)
+        start = self.start(state, cohort, w, others)
+        contraction = self.calibrate(state, cohort, s, others, ready)
+        steps, rate, clipped, chosen = self.schedule(state, cohort, s, others, ready, contraction)
+        cohort.reveal(known=cohort.sum((w > 0).double()), by_uncertainty=cohort.sum(chosen.double()))
         local = cohort.local(sgd, start, steps, (rate[:, None],), variance=options.intra == "within-round")
 
         s = intra_variance(state, cohort, start, local, options.intra, options.normaliser, options.fisher_prior)
@@ -75,7 +79,17 @@ class ActPerFL(Federated[Options]):
             clients.write(name, cohort.clients, rows)
         cohort.reveal(s0=s0, clipped=cohort.sum(clipped.double()) / cohort.size, contraction=contraction)
         cohort.reveal_clients(steps=steps, variance=s, weight=share, rate=rate)
-        return State({"theta": theta, "s0": s0, "contraction": contraction}, clients)
+        total = cohort.sum(precision(s0, s))
+        return State({"theta": theta, "s0": s0, "total": total, "contraction": contraction}, clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        s, s0 = self.latest(state, cohort)
+        w = precision(s0, s).nan_to_num(0.0)
+        others = self.others(state, cohort, w, s0, delivering=True)
+        ready = (w > 0) & (others > 0)
+        start = self.start(state, cohort, w, others)
+        steps, rate, _, _ = self.schedule(state, cohort, s, others, ready, state.server["contraction"])
+        return cohort.deliver(sgd, start, steps, (rate[:, None],))[0]
 
     def latest(self, state: State, cohort: Cohort) -> tuple[Tensor, Tensor]:
         """s_m [C] and s0 as last known; nan where unknown."""
@@ -87,52 +101,64 @@ class ActPerFL(Federated[Options]):
             s0 = torch.full_like(s0, cohort.truth.inter_variance) if self.options.inter == "known" else s0
         return s, s0
 
-    def precisions(self, state: State, cohort: Cohort, s: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
-        """w_m (0 while s_m or s0 is unknown) and A_m = S - w_m over the pool, both [C]."""
-        w = precision(s0, s).nan_to_num(0.0)
-        if self.options.pool == "participants":
-            return w, (cohort.sum(w) - w).clamp_min(0)
-        ids = torch.arange(cohort.num_clients, device=s.device)
-        if self.options.intra == "known" and cohort.truth is not None:
-            total = precision(s0, cohort.truth.intra_variance).nan_to_num(0.0).sum()
+    def others(self, state: State, cohort: Cohort, w: Tensor, s0: Tensor, delivering: bool = False) -> Tensor:
+        """A_m = S - w_m over the pool [C]; at delivery the pool of participants is that of the last round."""
+        if self.options.pool == "all":
+            ids = torch.arange(cohort.num_clients, device=w.device)
+            if self.options.intra == "known" and cohort.truth is not None:
+                total = precision(s0, cohort.truth.intra_variance).nan_to_num(0.0).sum()
+            else:
+                has = state.clients.has("variance", ids)
+                total = precision(s0, state.clients.read("variance", ids)[has]).nan_to_num(0.0).sum()
+        elif delivering:
+            total = state.server["total"].nan_to_num(0.0)
+            w = torch.where(self.in_theta(state, cohort), w, 0.0)
         else:
-            has = state.clients.has("variance", ids)
-            total = precision(s0, state.clients.read("variance", ids)[has]).nan_to_num(0.0).sum()
-        return w, (total - w).clamp_min(0)
+            total = cohort.sum(w)
+        return (total - w).clamp_min(0)
 
-    def start(self, state: State, cohort: Cohort, own: Tensor, w: Tensor, others: Tensor) -> Tensor:
+    def in_theta(self, state: State, cohort: Cohort) -> Tensor:
+        """Which clients are in the aggregate that made the present theta: bool [C]."""
+        return (state.clients.read("last_round", cohort.clients) == cohort.round - 1) & (cohort.round > 1)
+
+    def start(self, state: State, cohort: Cohort, w: Tensor, others: Tensor) -> Tensor:
         """theta_m^init (Eqn 9) [C, P]."""
         theta, clients = state.server["theta"], state.clients
         if self.options.init == "global":
             return cohort.spread(theta)
+        own = clients.read("theta", cohort.clients)
         if self.options.init == "literal":
             took_part = clients.has("theta", cohort.clients) & (others > 0)
             return extrapolate(theta, own, torch.where(took_part, w / others.clamp_min(1e-300), 0.0))
         # the true leave-one-out: only for clients in the aggregate that made this theta, with the share they had
         share = clients.read("share", cohort.clients)
-        in_theta = (clients.read("last_round", cohort.clients) == cohort.round - 1) & (cohort.round > 1) & (share < 1)
+        in_theta = self.in_theta(state, cohort) & (share < 1)
         return extrapolate(theta, own, torch.where(in_theta & (others > 0), share / (1 - share), 0.0))
 
+    def calibrate(self, state: State, cohort: Cohort, s: Tensor, others: Tensor, ready: Tensor) -> Tensor:
+        """-ln(1 - rho), solved once: over the known participants of the first round that has two of them, so that
+        their mean l is their mean budget. nan until then []."""
+        contraction = state.server["contraction"]
+        if self.options.steps != "calibrated" or not contraction.isnan():
+            return contraction
+        count, total, budget = (
+            cohort.sum(torch.where(ready, values, 0.0))
+            for values in (torch.ones_like(s), log_shrinkage(s, others), cohort.budget.double())
+        )
+        return total / budget if count >= 2 else contraction
+
     def schedule(
-        self, state: State, cohort: Cohort, s: Tensor, others: Tensor, known: Tensor
+        self, state: State, cohort: Cohort, s: Tensor, others: Tensor, ready: Tensor, contraction: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Steps l_m and rates eta_m (Eqn 7), the calibrated contraction, and who was clipped: [C], [C], [], [C]."""
-        options, eta, contraction = self.options, cohort.learning_rate, state.server["contraction"]
+        """Steps l_m and rates eta_m (Eqn 7), who was clipped, and whose steps Eqn 7 set: all [C]."""
+        options, eta = self.options, cohort.learning_rate
         budget = cohort.budget.double()
-        ready = known & (others > 0)
-        shrinkage = torch.where(ready, log_shrinkage(s, others), torch.nan)  # -ln gamma_m
         rate = torch.full_like(budget, eta)
-        if options.steps == "calibrated" and contraction.isnan():
-            # once, over the known participants of the first round with two of them: their mean l is their mean budget
-            known_clients, total, budgets = (
-                cohort.sum(torch.where(ready, values, 0.0)) for values in (torch.ones_like(s), shrinkage, budget)
-            )
-            contraction = total / budgets if known_clients >= 2 else contraction
         if options.rate == "matched":  # l stays at the budget, eta_m = s_m (1 - gamma_m^(1/l))
             wanted = s * (1 - start_weight(s, others) ** (1 / budget))
             rate = torch.where(ready, wanted.clamp_max(options.max_rate * eta), eta)
             clipped = ready & (wanted > options.max_rate * eta)
-            return cohort.budget, rate.to(cohort.samples.dtype), contraction, clipped
+            return cohort.budget, rate.to(cohort.samples.dtype), clipped, torch.zeros_like(ready)
         h = torch.where(state.clients.has("curvature", cohort.clients),
                         state.clients.read("curvature", cohort.clients), torch.nan)  # fmt: skip
         decay = {
@@ -141,12 +167,13 @@ class ActPerFL(Federated[Options]):
             "literal": decay_a_step(eta / s),
             "curvature": decay_a_step(eta * h),
         }[options.steps]
-        wanted = shrinkage / decay
-        wanted = torch.where(ready & ~wanted.isnan(), wanted, budget)
+        chosen = ready & ~decay.isnan()
+        wanted = torch.where(chosen, log_shrinkage(s, others) / decay, budget)
+        chosen &= ~wanted.isnan()
+        wanted = torch.where(chosen, wanted, budget)
         steps = wanted.clamp(torch.ones_like(budget), (options.max_steps * budget).clamp_min(1)).round()
-        clipped = ready & ((wanted < 1) | (wanted > options.max_steps * budget)) & (options.steps != "fixed")
-        cohort.reveal(known=cohort.sum(known.double()), by_uncertainty=cohort.sum((ready & ~decay.isnan()).double()))
-        return steps.long(), rate.to(cohort.samples.dtype), contraction, clipped
+        clipped = chosen & ((wanted < 1) | (wanted > options.max_steps * budget))
+        return steps.long(), rate.to(cohort.samples.dtype), clipped, chosen
 
     def update_curvature(self, state: State, cohort: Cohort, start: Tensor, end: Tensor) -> None:
         """Secant curvature between start and end, both gradients on one and the same batch; smoothed over rounds."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..config.validation import Strict
 from ..engine.cohort import Cohort, State
 from . import actperfl
-from .hierarchy import TINY, precision
+from .hierarchy import TINY
 from .uncertainty import Inter, Intra, Normaliser
 
 
@@ -44,6 +44,6 @@ class ActPerFLHB(actperfl.ActPerFL):
     def __init__(self, options: Options) -> None:
         super().__init__(actperfl.Options(**options.model_dump(), init="global", aggregate="equal"))
 
-    def precisions(self, state: State, cohort: Cohort, s: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
-        """w_m (0 while s_m or s0 is unknown) and 1/s0: A_m/(1/s_m + A_m) becomes s_m/(s0 + s_m). Both [C]."""
-        return precision(s0, s).nan_to_num(0.0), (1 / s0.clamp_min(TINY)).expand_as(s)
+    def others(self, state: State, cohort: Cohort, w: Tensor, s0: Tensor, delivering: bool = False) -> Tensor:
+        """1/s0 in the place of A_m, so that A_m/(1/s_m + A_m) becomes s_m/(s0 + s_m) [C]."""
+        return (1 / s0.clamp_min(TINY)).expand_as(w)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.cohort import Cohort, Grad, State
+from ..engine.cohort import Cohort, Grad, State, Step
 from ..engine.store import ClientStore
 from .base import Federated, Weighted, Weighting
 
@@ -22,6 +22,7 @@ class APFL(Federated[Options]):
     paper = "Deng et al., 2020 (arXiv 2003.13461)"
     per_client = "its own model v_m, its mixed model, its a_m"
     options_type = Options
+    carries = True
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)  # a v + (1 - a) w
@@ -30,7 +31,36 @@ class APFL(Federated[Options]):
         return State({"theta": theta.clone()}, clients)
 
     def round(self, state: State, cohort: Cohort) -> State:
-        eta, clients = cohort.learning_rate, state.clients
+        clients, step = state.clients, self.step(cohort)
+        w, v, a, _ = cohort.local(step, self.start(state, cohort), cohort.budget).end
+        for name, rows in (("theta", a * v + (1 - a) * w), ("own", v), ("mix", a[:, 0])):
+            clients.write(name, cohort.clients, rows)
+        cohort.reveal_clients(steps=cohort.budget, mix=a[:, 0])
+        return State({"theta": cohort.average(state.server["theta"], w, self.options.weighting)}, clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        one = self.step(cohort)
+
+        def step(rows: tuple[Tensor, ...], grad: Grad) -> tuple[Tensor, ...]:
+            w, v, a, rate = one(rows[:4], grad)
+            return w, v, a, rate, a * v + (1 - a) * w
+
+        start = self.start(state, cohort)
+        w, v, a, _ = start
+        mix = a * v + (1 - a) * w
+        rows, (_, v, a, _, _) = cohort.deliver(step, (*start, mix), cohort.budget, place=4)
+        cohort.delivery.rows |= {"own": v, "mix": a[:, 0]}
+        return rows
+
+    def start(self, state: State, cohort: Cohort) -> tuple[Tensor, ...]:
+        """w, v, a and a's rate, which is zero after the first batch."""
+        a = cohort.own("mix")[:, None]
+        rate = torch.full_like(a, cohort.learning_rate if self.options.adaptive else 0.0)
+        return cohort.spread(state.server["theta"]), cohort.own("own"), a, rate
+
+    def step(self, cohort: Cohort) -> Step:
+        """w by itself, v through the mix, a along the mix's slope."""
+        eta = cohort.learning_rate
 
         def step(rows: tuple[Tensor, ...], grad: Grad) -> tuple[Tensor, ...]:
             w, v, a, rate = rows
@@ -39,11 +69,4 @@ class APFL(Federated[Options]):
             slope = ((v - w) * mixed).sum(-1, keepdim=True)  # of the loss in a, at the same point
             return w, v - eta * a * mixed, (a - rate * slope).clamp(0, 1), torch.zeros_like(rate)
 
-        a = clients.read("mix", cohort.clients)[:, None]
-        rate = torch.full_like(a, eta if self.options.adaptive else 0.0)  # of a: zero after the first batch
-        start = (cohort.spread(state.server["theta"]), clients.read("own", cohort.clients), a, rate)
-        w, v, a, _ = cohort.local(step, start, cohort.budget).end
-        for name, rows in (("theta", a * v + (1 - a) * w), ("own", v), ("mix", a[:, 0])):
-            clients.write(name, cohort.clients, rows)
-        cohort.reveal_clients(steps=cohort.budget, mix=a[:, 0])
-        return State({"theta": cohort.average(state.server["theta"], w, self.options.weighting)}, clients)
+        return step

@@ -37,6 +37,7 @@ class Method(ABC, Generic[OptionsT]):
     per_client: ClassVar[str] = ""  # what each client keeps between rounds
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     options_type: ClassVar[type[Strict]] = Options
+    carries: ClassVar[bool] = False  # whether one delivery round goes on from the one before
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
@@ -52,6 +53,15 @@ class Method(ABC, Generic[OptionsT]):
     @abstractmethod
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         """Personal models of the cohort's clients [C, P]; may train on their training data, changes no state."""
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        """Models that the clients get when training has ended [C, P], by the client's own rule once more.
+
+        It reads `state` and writes nothing of it, and calls neither `cohort.sum` nor `cohort.gather`, so that a
+        client's model does not depend on who is delivered with it. What the next delivery round goes on from stands
+        in `cohort.delivery.rows`. A method that says nothing else delivers its personal models.
+        """
+        return self.personal(state, cohort)
 
     @abstractmethod
     def global_(self, state: State) -> Tensor | None:

@@ -17,6 +17,7 @@ class Ditto(Federated[Options]):
     idea = "FedAvg; beside it each client trains a personal model on F_m(v) + lam/2 ‖v - theta‖²"
     paper = "Li et al., ICML 2021"
     per_client = "its personal model v_m"
+    carries = True
     options_type = Options
 
     def round(self, state: State, cohort: Cohort) -> State:
@@ -33,3 +34,14 @@ class Ditto(Federated[Options]):
         cohort.reveal_clients(steps=cohort.budget)
         theta = cohort.average(theta, w, self.options.weighting)
         return State({"theta": theta}, state.clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        lam, eta = self.options.lam, cohort.learning_rate
+
+        def step(v: Tensor, grad: Grad, theta: Tensor) -> Tensor:
+            return v - eta * (grad(v) + lam * (v - theta))
+
+        anchor = cohort.spread(state.server["theta"])
+        rows, v = cohort.deliver(step, cohort.own("theta"), cohort.budget, (anchor,))
+        cohort.delivery.rows["theta"] = v
+        return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..engine.cohort import Cohort, State
 from .base import Federated, Weighted
 
@@ -19,3 +21,6 @@ class FedAvg(Federated[Weighted]):
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=cohort.budget)
         return State({"theta": theta}, state.clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        return cohort.deliver(cohort.sgd, cohort.spread(state.server["theta"]), cohort.budget)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.cohort import Cohort, Grad, State
+from ..engine.cohort import Cohort, Grad, State, Step
 from ..engine.store import ClientStore
 from .base import Federated, StepCount, Weighted, step_count
 
@@ -30,10 +30,18 @@ class FedAvgFT(Federated[Options]):
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
+        start = cohort.spread(state.server["theta"])
+        return cohort.local(self.tune(cohort), start, step_count(self.options.steps, cohort)).end
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        start = cohort.spread(state.server["theta"])
+        return cohort.deliver(self.tune(cohort), start, step_count(self.options.steps, cohort))[0]
+
+    def tune(self, cohort: Cohort) -> Step:
+        """SGD on batches of its own."""
         eta = cohort.learning_rate
 
         def tune(w: Tensor, grad: Grad) -> Tensor:
             return w - eta * grad(w, "fine-tune")
 
-        start = cohort.spread(state.server["theta"])
-        return cohort.local(tune, start, step_count(self.options.steps, cohort)).end
+        return tune

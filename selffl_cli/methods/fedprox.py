@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.cohort import Cohort, Grad, State
+from ..engine.cohort import Cohort, Grad, State, Step
 from .base import Weighted
 from .fedavg import FedAvg
 
@@ -23,14 +23,23 @@ class FedProx(FedAvg):
         self.options: Options = options
 
     def round(self, state: State, cohort: Cohort) -> State:
-        theta, mu, eta = state.server["theta"], self.options.mu, cohort.learning_rate
-
-        def step(w: Tensor, grad: Grad, theta: Tensor) -> Tensor:
-            return w - eta * (grad(w) + mu * (w - theta))
-
+        theta = state.server["theta"]
         start = cohort.spread(theta)
-        end = cohort.local(step, start, cohort.budget, (start,)).end
+        end = cohort.local(self.step(cohort), start, cohort.budget, (start,)).end
         state.clients.write("theta", cohort.clients, end)
         cohort.reveal_clients(steps=cohort.budget)
         theta = cohort.average(theta, end, self.options.weighting)
         return State({"theta": theta}, state.clients)
+
+    def step(self, cohort: Cohort) -> Step:
+        """SGD on F_m(w) + mu/2 ‖w - theta‖²."""
+        mu, eta = self.options.mu, cohort.learning_rate
+
+        def step(w: Tensor, grad: Grad, theta: Tensor) -> Tensor:
+            return w - eta * (grad(w) + mu * (w - theta))
+
+        return step
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        start = cohort.spread(state.server["theta"])
+        return cohort.deliver(self.step(cohort), start, cohort.budget, (start,))[0]

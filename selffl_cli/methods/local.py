@@ -13,6 +13,7 @@ class Local(Method[Options]):
     idea = "each client trains alone; nothing is sent"
     paper = "lower bound of ActPerFL's question Q1"
     per_client = "its model"
+    carries = True
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)
@@ -23,6 +24,11 @@ class Local(Method[Options]):
         state.clients.write("theta", cohort.clients, cohort.local(cohort.sgd, start, cohort.budget).end)
         cohort.reveal_clients(steps=cohort.budget)
         return state
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        rows, end = cohort.deliver(cohort.sgd, cohort.own("theta"), cohort.budget)
+        cohort.delivery.rows["theta"] = end
+        return rows
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         return state.clients.read("theta", cohort.clients)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..config.validation import Strict
 from ..engine.cohort import Cohort, State
+from ..engine.store import ClientStore
 from ..errors import UsageError
-from .base import Federated
-from .hierarchy import federated_optimum, global_optimum, posterior_mean
+from .base import Federated, last_personal
+from .hierarchy import TINY, federated_optimum, global_optimum, posterior_mean, precision
 
 
 class Options(Strict):
@@ -24,6 +25,11 @@ class Oracle(Federated[Options]):
     paper = "ActPerFL, Eqns 1 and 2; the posterior is ours"
     per_client = "its closed-form estimate"
     options_type = Options
+
+    def init(self, theta: Tensor, clients: ClientStore) -> State:
+        state = super().init(theta, clients)
+        state.server["total"] = torch.tensor(torch.nan, dtype=torch.float64, device=theta.device)  # S
+        return state
 
     def round(self, state: State, cohort: Cohort) -> State:
         if cohort.truth is None:
@@ -37,7 +43,24 @@ class Oracle(Federated[Options]):
         form = federated_optimum if self.options.form == "eqn2" else posterior_mean
         everyone = form(local, s0, s).to(state.server["theta"].dtype)
         state.clients.write("theta", cohort.everyone, everyone)
-        return State({"theta": global_optimum(local, s0, s).to(everyone.dtype)}, state.clients)
+        total = precision(s0, s).sum()
+        return State({"theta": global_optimum(local, s0, s).to(everyone.dtype), "total": total}, state.clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        """The closed form again, from theta_G and S: a client that was not among those of theta_G is beside them."""
+        if cohort.truth is None:
+            return last_personal(state, cohort)
+        theta, count = state.server["theta"].double(), cohort.samples.double()
+        s = cohort.truth.intra_variance[cohort.clients]
+        local = theta - (s / count)[:, None] * cohort.grad(cohort.spread(state.server["theta"])).double()
+        s, s0 = (s / count)[:, None], cohort.truth.inter_variance
+        if self.options.form == "posterior":
+            keep = s / (s0 + s).clamp_min(TINY)
+            return ((1 - keep) * local + keep * theta).to(state.server["theta"].dtype)
+        total = state.server["total"]
+        w = torch.where(state.clients.has("theta", cohort.clients)[:, None], precision(torch.as_tensor(s0), s), 0.0)
+        own = 1 / s.clamp_min(TINY)
+        return ((own * local + total * theta - w * local) / (own + total - w)).to(state.server["theta"].dtype)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         return state.clients.read("theta", cohort.clients)

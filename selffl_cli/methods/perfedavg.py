@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.cohort import Cohort, Grad, State
+from ..engine.cohort import Cohort, Grad, State, Step
 from ..engine.store import ClientStore
 from .base import Federated, StepCount, Weighted, Weighting, step_count
 
@@ -49,8 +49,18 @@ class PerFedAvg(Federated[Options]):
         return State({"theta": theta}, state.clients)
 
     def personal(self, state: State, cohort: Cohort) -> Tensor:
-        def adapt(w: Tensor, grad: Grad) -> Tensor:
-            return w - self.options.alpha * grad(w, "perfedavg-adapt")
-
         steps = step_count(self.options.adaptation_steps, cohort)
-        return cohort.local(adapt, cohort.spread(state.server["theta"]), steps).end
+        return cohort.local(self.adapt(), cohort.spread(state.server["theta"]), steps).end
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        steps = step_count(self.options.adaptation_steps, cohort)
+        return cohort.deliver(self.adapt(), cohort.spread(state.server["theta"]), steps)[0]
+
+    def adapt(self) -> Step:
+        """The adaptation step."""
+        alpha = self.options.alpha
+
+        def adapt(w: Tensor, grad: Grad) -> Tensor:
+            return w - alpha * grad(w, "perfedavg-adapt")
+
+        return adapt

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from ..engine.cohort import Cohort, Grad, State
+from ..engine.cohort import Cohort, Grad, State, Step
 from .base import Federated, StepCount, Weighted, Weighting, step_count
 
 
@@ -32,7 +32,21 @@ class PFedMe(Federated[Options]):
 
     def round(self, state: State, cohort: Cohort) -> State:
         options, theta = self.options, state.server["theta"]
-        lam, rate, b = options.lam, options.inner_rate, options.b
+        received, rounds = cohort.spread(theta), step_count(options.local_rounds, cohort)
+        w, personal = cohort.local(self.step(cohort), (received, received), rounds).end
+        state.clients.write("theta", cohort.clients, personal)
+        cohort.reveal_clients(steps=rounds)
+        mean = cohort.average(theta, w, options.weighting)
+        return State({"theta": (1 - options.b) * theta + options.b * mean}, state.clients)
+
+    def deliver(self, state: State, cohort: Cohort) -> Tensor:
+        received, rounds = cohort.spread(state.server["theta"]), step_count(self.options.local_rounds, cohort)
+        return cohort.deliver(self.step(cohort), (received, received), rounds, place=1)[0]
+
+    def step(self, cohort: Cohort) -> Step:
+        """One local round: th by inner steps on one batch, then w along the envelope's gradient."""
+        options = self.options
+        lam, rate = options.lam, options.inner_rate
         eta = cohort.learning_rate if options.outer_rate == "learning_rate" else options.outer_rate
 
         def step(models: tuple[Tensor, Tensor], grad: Grad) -> tuple[Tensor, Tensor]:
@@ -42,9 +56,4 @@ class PFedMe(Federated[Options]):
                 th = th - rate * (grad(th) + lam * (th - w))
             return w - lam * eta * (w - th), th
 
-        received, rounds = cohort.spread(theta), step_count(options.local_rounds, cohort)
-        w, personal = cohort.local(step, (received, received), rounds).end
-        state.clients.write("theta", cohort.clients, personal)
-        cohort.reveal_clients(steps=rounds)
-        mean = cohort.average(theta, w, options.weighting)
-        return State({"theta": (1 - b) * theta + b * mean}, state.clients)
+        return step

@@ -145,4 +145,4 @@ def likeness(lanes: Lanes) -> object:
     parts = held(step) if code else [step]
     values = tuple((type(v), v) if isinstance(v, int | float | str | None) else id(v) for v in parts)
     shapes = tuple((tuple(t.shape), t.dtype) for t in lanes.buffers())
-    return code, values, shapes, lanes.paired, lanes.mean is not None, lanes.batch, id(lanes.data)
+    return code, values, shapes, lanes.paired, lanes.mean is not None, lanes.average, lanes.batch, id(lanes.data)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cohort import Step, scatter_update
+from ..cohort import LastIterates, Step, average_update, scatter_update
 from ..flat import DevicePart
 from .batch_tables import BatchTable
 from .model import StackedModel
@@ -22,13 +22,15 @@ class Lanes:
     """K clients in descending order of their steps, so that those who still train are always the first ones.
 
     `rows`: tensors [K, …] of their own, which the steps overwrite. `step` gets and gives one tensor, or a tuple
-    when `paired`; `context` is handed to it. With `variance` the iterates of the first tensor are summarised.
+    when `paired`; `context` is handed to it. With `variance` the iterates of the first tensor are summarised; with
+    `average` the last ones of a tensor are averaged, after the first `skip` [K] steps.
     `batch`: samples of a batch, padding included.
     """
 
     def __init__(
         self, model: StackedModel, data: DevicePart, step: Step, rows: tuple[Tensor, ...],
         context: tuple[Tensor, ...], paired: bool, variance: bool, batch: int,
+        average: LastIterates | None = None, skip: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.batch = batch
         self.model, self.data, self.step, self.paired = model, data, step, paired
@@ -36,6 +38,8 @@ class Lanes:
         first = rows[0]
         self.mean = first.clone() if variance else None
         self.scatter = torch.zeros(len(first), dtype=first.dtype, device=first.device)
+        self.average, self.skip = average, skip
+        self.averages = rows[average.place].clone() if average else None
         self.loss = torch.zeros(len(first), dtype=torch.float64, device=first.device)
         self.streams: list[str] = []  # of the gradients that the last step asked for
 
@@ -44,13 +48,17 @@ class Lanes:
 
     def buffers(self) -> list[Tensor]:
         """Every tensor that a step reads or writes."""
-        return [*self.rows, *self.context, *([] if self.mean is None else [self.mean]), self.scatter, self.loss]
+        summaries = [t for t in (self.mean, self.averages, self.skip) if t is not None]
+        return [*self.rows, *self.context, *summaries, self.scatter, self.loss]
 
     def copy(self) -> Lanes:
         """Lanes of the same shapes with tensors of their own."""
         rows, context = (tuple(t.clone() for t in group) for group in (self.rows, self.context))
-        variance = self.mean is not None
-        return Lanes(self.model, self.data, self.step, rows, context, self.paired, variance, self.batch)
+        skip = None if self.skip is None else self.skip.clone()
+        return Lanes(
+            self.model, self.data, self.step, rows, context, self.paired, self.mean is not None, self.batch,
+            self.average, skip,
+        )  # fmt: skip
 
     def take(self, other: Lanes) -> None:
         """Overwrite every tensor with the other's."""
@@ -76,6 +84,10 @@ class Lanes:
         if self.mean is not None:
             old = self.mean[:width], self.scatter[:width]
             keep(old, scatter_update(*old, number + 2, rows[0]), active)  # type: ignore[arg-type]
+        if self.average and self.averages is not None and self.skip is not None:
+            own = self.averages[:width]
+            later = average_update(own, rows[self.average.place], number + 1 - self.skip[:width])
+            keep((own,), (later,), active)
 
 
 def keep(rows: tuple[Tensor, ...], new: tuple[Tensor, ...], active: Tensor | None) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..batches import Batches
-from ..cohort import Cohort, Local, Params, Step
+from ..cohort import Cohort, LastIterates, Local, Params, Step
 from ..flat import DevicePart, FlatModel
 from .batch_tables import BatchTable, batch_table, batch_width
 from .chunk import Lanes, Runner, Spent, host
@@ -40,6 +40,8 @@ class Work:
     batches: Batches
     data: DevicePart
     block: np.ndarray  # clients of different blocks are never computed side by side [K]
+    average: LastIterates | None = None  # average the last iterates of a tensor
+    first: int = 0  # number of the first step, of whose batches the training begins
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Trained:
     spent: Spent
     mean: Tensor | None = None  # [K, P]
     scatter: Tensor | None = None  # [K]
+    average: Tensor | None = None  # [K, P]
 
 
 class Seat(Protocol):
@@ -75,27 +78,33 @@ class Stacked:
         ends = tuple(torch.empty(s.shape, dtype=s.dtype, device=s.device) for s in work.starts)
         mean = torch.empty(first.shape, dtype=first.dtype, device=first.device) if work.variance else None
         scatter = torch.zeros(len(first), dtype=first.dtype, device=first.device) if work.variance else None
+        averaged = work.starts[work.average.place] if work.average else None
+        average = None if averaged is None else torch.empty(averaged.shape, dtype=first.dtype, device=first.device)
         loss = torch.zeros(len(first), dtype=torch.float64, device=first.device)
         spent = Spent(len(first))
 
         def train(chunk: np.ndarray) -> None:
             place = torch.as_tensor(chunk, device=first.device)
             clients, steps = work.clients[chunk], work.steps[chunk]
+            skip = work.average.skip(torch.as_tensor(steps, device=first.device)) if work.average else None
             lanes = Lanes(
                 self.model, work.data, work.step, tuple(s[place] for s in work.starts),
                 tuple(c[place] for c in work.context), work.paired, work.variance, batch_width(work.batches, clients),
+                work.average, skip,
             )  # fmt: skip
-            tables = Streams(lambda stream: self.table(work.batches, work.data, stream, clients, steps))
+            tables = Streams(lambda stream: self.table(work.batches, work.data, stream, clients, steps, work.first))
             own = self.runner.run(lanes, tables.__getitem__, steps)
             for end, row in zip(ends, lanes.rows, strict=True):
                 end[place] = row
             if mean is not None and scatter is not None and lanes.mean is not None:
                 mean[place], scatter[place] = lanes.mean, lanes.scatter
+            if average is not None and lanes.averages is not None:
+                average[place] = lanes.averages
             loss[place] = lanes.loss
             spent.gradients[chunk], spent.samples[chunk], spent.steps[chunk] = own.gradients, own.samples, own.steps
 
         self.each_chunk(work.clients, work.data, work.steps, work.block, train)
-        return Trained(ends, loss, spent, mean, scatter)
+        return Trained(ends, loss, spent, mean, scatter, average)
 
     def table(
         self, batches: Batches, data: DevicePart, stream: str, clients: np.ndarray, steps: np.ndarray, first: int = 0
@@ -154,6 +163,7 @@ class StackedCohort(Cohort):
             x, y = self.data.samples(table.index[0].flatten())
             out[place] = self.stacked.model.gradient(params[place], x, y, table.share[0])[0]
             self.counts.gradients += len(chunk)
+            self.counts.each[place] += 1
             self.counts.samples += int(table.samples(0, len(chunk)).sum())
 
         self.stacked.each_chunk(self.ids, self.data, once, self.block, work)
@@ -166,18 +176,21 @@ class StackedCohort(Cohort):
         steps: Tensor,
         context: tuple[Tensor, ...] = (),
         variance: bool = False,
+        average: LastIterates | None = None,
     ) -> Local:
         steps, paired = self.steps_of(steps), isinstance(start, tuple)
         starts = start if isinstance(start, tuple) else (start,)
         done = self.stacked.train(Work(
-            step, starts, paired, host(steps), context, variance, self.ids, self.batches, self.data, self.block
+            step, starts, paired, host(steps), context, variance, self.ids, self.batches, self.data, self.block,
+            average, self.first_step,
         ))  # fmt: skip
         self.counts.loss += done.loss
         self.counts.steps += torch.as_tensor(done.spent.steps, device=done.loss.device)
+        self.counts.each += torch.as_tensor(done.spent.gradients, device=done.loss.device)
         self.counts.gradients += int(done.spent.gradients.sum())
         self.counts.samples += int(done.spent.samples.sum())
         self._note_divergence(done.ends, done.loss)
-        return Local(done.ends if paired else done.ends[0], done.mean, done.scatter, steps + 1)
+        return Local(done.ends if paired else done.ends[0], done.mean, done.scatter, steps + 1, done.average)
 
     def _note_divergence(self, ends: tuple[Tensor, ...], loss: Tensor) -> None:
         """Whether every loss and parameter is finite, asked once a local training."""

@@ -135,7 +135,8 @@ def alike(one: Work, other: Work) -> bool:
     """Whether two trainings can be one: the same step, batch size and shapes of rows and samples."""
     return (
         one.batches.batch_size == other.batches.batch_size
-        and (one.paired, one.variance) == (other.paired, other.variance)
+        and (one.paired, one.variance, one.average, one.first)
+        == (other.paired, other.variance, other.average, other.first)
         and shapes(one) == shapes(other)
         and same_step(one.step, other.step)
     )
@@ -199,7 +200,7 @@ class Joined:
         done = self.stacked.compute(Work(
             first.step, columns([work.starts for work in works]), first.paired,
             np.concatenate([work.steps for work in works]), columns([work.context for work in works]),
-            first.variance, clients, batches, self.data, np.zeros(len(clients), np.int64),
+            first.variance, clients, batches, self.data, np.zeros(len(clients), np.int64), first.average, first.first,
         ))  # fmt: skip
         ends = list(accumulate((len(work.clients) for work in works), initial=0))
         return [rows_of(done, slice(*pair)) for pair in pairwise(ends)]
@@ -220,5 +221,7 @@ def rows_of(done: Trained, rows: slice) -> Trained:
     spent.gradients, spent.samples, spent.steps = (
         values[rows] for values in (done.spent.gradients, done.spent.samples, done.spent.steps)
     )
-    mean, scatter = (None if values is None else values[rows] for values in (done.mean, done.scatter))
-    return Trained(tuple(end[rows] for end in done.ends), done.loss[rows], spent, mean, scatter)
+    mean, scatter, average = (
+        None if values is None else values[rows] for values in (done.mean, done.scatter, done.average)
+    )
+    return Trained(tuple(end[rows] for end in done.ends), done.loss[rows], spent, mean, scatter, average)
