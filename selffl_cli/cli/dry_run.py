@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from ..planning.cost import choose_workers, predict
+from ..planning.cost import Timings, choose_workers, predict
 from ..planning.plan import PlannedRun
 from ..training.controls import Controls
 from ..training.federation import Federation
@@ -32,13 +32,14 @@ def print_costs(planned: list[PlannedRun], workers: int | None, device: str, con
     table = Table(title="Dry run: nothing is started")
     for column in ("run", "clients\n(a round)", "para-\nmeters", "local\nsteps", "sent", "memory", "time"):
         table.add_column(column, justify="left" if column == "run" else "right")
-    total, left = 0.0, 0
+    total, left, timings = 0.0, 0, Timings()
     for run in planned:
         if (run.folder / "result.json").exists():
             table.add_row(name(run), *["–"] * 5, "finished")
             continue
         training = Federation(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
-        cost, ranks = predict(training), choose_workers(workers, training)
+        cost = predict(training, timings)
+        ranks = choose_workers(workers, training, timings=timings)
         seconds = cost.seconds(ranks)
         total, left = total + seconds, left + 1
         table.add_row(name(run), f"{cost.clients} ({cost.cohort})", f"{cost.parameters:,}", f"{cost.steps:,}",

@@ -88,15 +88,25 @@ def eval_(
             _write_predictions(run, parts, predictions)
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
-    console.print(table(rows))
+    for alike in by_figures(rows):
+        console.print(table(alike))
     if csv is not None:
         import csv as csv_module
 
         file = io.StringIO(newline="")
-        writer = csv_module.DictWriter(file, list(rows[0]))
+        # a figure that a task does not have is an empty cell
+        writer = csv_module.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
         write_whole(csv, file.getvalue())
+
+
+def by_figures(rows: list[dict[str, object]]) -> list[list[dict[str, object]]]:
+    """Rows with the same columns together: accuracies and perplexities are no figures of one table."""
+    groups: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    return list(groups.values())
 
 
 def table(rows: list[dict[str, object]]) -> Table:
@@ -108,7 +118,8 @@ def table(rows: list[dict[str, object]]) -> Table:
     made = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption="accuracies in %; worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
+        caption=("accuracies in %; " if "accuracy" in names else "")
+        + "worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
         caption_justify="left",
     )
     for column in names:

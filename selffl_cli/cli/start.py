@@ -88,11 +88,12 @@ def start(asked: Asked, how: How, body: Callable[[Request, RunOptions], None]) -
     """Read the experiment and call `body`; a rank that torchrun started follows its leader instead."""
     how.check()
     with uncollected():
-        from ..config.experiment import load_experiment, parse_seeds
+        from ..config.experiment import load_experiment, parse_seeds, warm_start_note
         from ..machine.devices import default_device
         from ..planning import cost  # noqa: F401 - what carries runs out, and with it all that a run needs
         from ..planning.claims import check as check_claims
         from ..planning.plan import Request
+        from .terminal import Terminal
         from .torchrun import facts, joined
     if how.deterministic:
         from ..machine.determinism import only_deterministic_algorithms
@@ -102,6 +103,8 @@ def start(asked: Asked, how: How, body: Callable[[Request, RunOptions], None]) -
     with joined(how.device, how.workers) as team:
         loaded = load_experiment(asked.experiment, overrides)
         check_claims(loaded, asked.methods, overrides)
+        if asked.init is None and (team is None or team.leads) and (note := warm_start_note(loaded, overrides)):
+            Terminal().print(note, style="yellow", soft_wrap=True)
         request = Request(
             loaded,
             methods=asked.methods,

@@ -61,7 +61,7 @@ def tune(
     )  # fmt: skip
 
     def carry(request: Request, options: RunOptions) -> None:
-        from ..planning.tuning import plan_trials
+        from ..planning.tuning import trial_runs
         from .running import tune_first
         from .terminal import Terminal
 
@@ -70,7 +70,7 @@ def tune(
         if dry_run:
             from .dry_run import print_costs
 
-            print_costs([run for _, _, run in plan_trials(request)], options.workers, options.device, console)
+            print_costs(trial_runs(request), options.workers, options.device, console)
             return
         tune_first(request, options, console)
         command = ["selffl", "train", experiment]

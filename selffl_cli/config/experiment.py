@@ -17,7 +17,7 @@ from .claims import Claim
 from .inherit import experiment_names as experiment_names
 from .inherit import experiment_path, read_experiment
 from .inherit import experiments_folder as experiments_folder
-from .train import TrainConfig
+from .train import ALTERNATIVES, TrainConfig
 from .train import train_config as train_config
 from .validation import Strict, validate
 
@@ -114,8 +114,7 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
     """Read an experiment by name or from a TOML file; `overrides` are {dotted key: value}."""
     path = experiment_path(name)
     content = read_experiment(path)
-    for key, value in (overrides or {}).items():
-        set_key(content, key, value)
+    set_keys(content, overrides or {})
     experiment = validate(Experiment, content, path.name)
     if experiment.tuning:
         for label in experiment.tuning.grids:
@@ -133,6 +132,36 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
     return experiment
 
 
+def set_keys(content: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set every dotted key. In a table `train` one of two alternatives, such as local_steps, drops the other."""
+    for key, value in values.items():
+        set_key(content, key, value)
+        table, _, last = key.rpartition(".")
+        other = ALTERNATIVES.get(last)
+        if other is None or table.rpartition(".")[2] != "train" or f"{table}.{other}" in values:
+            continue
+        where: Any = content
+        for part in table.split("."):
+            where = where[part]
+        where.pop(other, None)
+
+
+def warm_start_note(experiment: Experiment, overrides: Mapping[str, Any]) -> str | None:
+    """What to say of values for `[train]` that change the warm start as well, from which every method starts."""
+    if experiment.warm_start is None:
+        return None
+    own = {"rounds", *experiment.warm_start.train}
+    keys = [key.removeprefix("train.") for key in overrides if key.startswith("train.")]
+    shared = [key for key in keys if key not in own and not key.startswith("eval_")]
+    if not shared:
+        return None
+    return (
+        f"train.{', train.'.join(shared)}: set for the methods and for the warm start that they begin with. "
+        f"--set warm_start.train.{shared[0]}=… sets the warm start alone, --set methods.LABEL.train.{shared[0]}=… one "
+        "method alone"
+    )
+
+
 def set_key(content: dict[str, Any], dotted: str, value: Any) -> None:
     """Set `a.b.c` in nested tables, making tables on the way."""
     *parents, last = dotted.split(".")
@@ -148,8 +177,7 @@ def apply_setting(experiment: Experiment, setting: Mapping[str, Any]) -> Experim
     if not setting:
         return experiment
     content = experiment.model_dump(mode="json", exclude_defaults=False)
-    for key, value in setting.items():
-        set_key(content, key, value)
+    set_keys(content, setting)
     return validate(Experiment, content, experiment.name)
 
 

@@ -113,15 +113,19 @@ class TrainConfig(Strict):
         return max(int(self.participation * clients + 1e-9), 1)
 
 
+# two keys that say the same thing in two ways: who names one of them leaves the other
+ALTERNATIVES = {
+    "local_epochs": "local_steps",
+    "local_steps": "local_epochs",
+    "participation": "clients_per_round",
+    "clients_per_round": "participation",
+}
+
+
 def train_config(base: TrainConfig, overrides: Mapping[str, Any], where: str) -> TrainConfig:
     """`[train]` with a method's or warm start's own values; naming one of the budget keys drops the other."""
     values = base.model_dump(exclude_none=True)
-    for one, other in (
-        ("local_epochs", "local_steps"),
-        ("local_steps", "local_epochs"),
-        ("participation", "clients_per_round"),
-        ("clients_per_round", "participation"),
-    ):
+    for one, other in ALTERNATIVES.items():
         if one in overrides:
             values.pop(other, None)
     return validate(TrainConfig, {**values, **overrides}, where)

@@ -6,7 +6,7 @@ for any number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..models.task import Task
+from ..shards import PARTS
 from .flat import DevicePart, FlatModel
 from .parallel.collective import Collective, Dealt
 
@@ -36,6 +37,7 @@ def batch(x: Tensor) -> int:
     return max(1, min(times * BATCH, times * BATCH_VALUES // max(1, x[0].numel()))) if len(x) else BATCH
 
 
+@torch.no_grad()
 def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Score and loss of each sample, summed over its units: float64 [2, n]."""
     out = torch.empty(2, len(y), dtype=torch.float64)
@@ -49,6 +51,18 @@ def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Ten
     return out
 
 
+def in_order(parts: Iterable[str]) -> list[str]:
+    """Names of parts in the order in which the batches of an evaluation follow one another, however they are given:
+    train, validation, test, and after them the periods by number."""
+
+    def place(name: str) -> tuple[int, int]:
+        number = name.rpartition("-")[2]
+        return PARTS.index(name) if name in PARTS else len(PARTS), int(number) if number.isdecimal() else 0
+
+    return sorted(parts, key=place)
+
+
+@torch.no_grad()
 def evaluate_global(model: FlatModel, vector: Tensor, parts: Mapping[str, DevicePart], collective: Collective) -> Sums:
     """One model on every sample of the parts; batches are dealt to ranks in turn."""
     sums: Sums = {}
@@ -76,16 +90,32 @@ def chunks(dealt: Dealt, in_blocks: bool = False, size: int = CHUNK) -> Iterator
             yield piece[begin : begin + size]
 
 
+def fill_from_global(rows: Tensor, places: np.ndarray, theta: Tensor, shared: Sums, own: Sums) -> np.ndarray:
+    """Give personal models [C, P] that are the global one, byte for byte, its scores: the columns `places` of `own`.
+
+    Returns a mask [C] of the other models, which are to be scored.
+    """
+    same = (rows == theta).all(1).cpu().numpy()
+    for name, scores in shared.items():
+        own[name][:, places[same]] = scores[:, places[same]]
+    return ~same
+
+
+@torch.no_grad()
 def evaluate_rows(
     model: FlatModel, rows: Tensor, clients: np.ndarray, parts: Mapping[str, DevicePart], sums: Sums
 ) -> None:
-    """Add each client's own model's scores to `sums`: rows [C, P] for `clients` [C]."""
+    """Add each client's own model's scores to `sums`: rows [C, P] for `clients` [C].
+
+    A client's samples are scored in batches that run over all of `parts`, which is why their order is fixed.
+    """
+    names = in_order(parts)
     for row, client in zip(rows, clients.tolist(), strict=True):
-        pieces = [part.client(client) for part in parts.values()]
+        pieces = [parts[name].client(client) for name in names]
         x, y = torch.cat([x for x, _ in pieces]), torch.cat([y for _, y in pieces])
         scores = sample_scores(model, row, x, y)
         begin = 0
-        for name, (_, part_y) in zip(parts, pieces, strict=True):
+        for name, (_, part_y) in zip(names, pieces, strict=True):
             sums[name][:, client] = scores[:, begin : begin + len(part_y)].sum(1).numpy()
             begin += len(part_y)
 

@@ -59,6 +59,7 @@ class FlatModel:
         if not len(y):
             return torch.zeros_like(vector), torch.zeros((), dtype=self.dtype, device=self.device)
         self.vector.copy_(vector)
+        self.training(True)
         with torch.enable_grad():
             with self.products():
                 outputs = self.module(x)
@@ -73,8 +74,14 @@ class FlatModel:
     def outputs(self, vector: Tensor, x: Tensor) -> Tensor:
         """Outputs at `vector` without a graph."""
         self.vector.copy_(vector)
+        self.training(False)
         with torch.no_grad():
             return self.module(x)
+
+    def training(self, on: bool) -> None:
+        """Put the module into its mode for training, or for being judged."""
+        if self.module.training is not on:  # walking through its parts takes as long as a small layer
+            self.module.train(on)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """The flat vector as named tensors of the module's shapes."""
@@ -85,7 +92,7 @@ class FlatModel:
         }
 
     def flatten(self, named: dict[str, Tensor]) -> Tensor:
-        """The inverse of `named`; SelfflError where names or shapes differ: it is another model's."""
+        """The inverse of `named`; SelfflError where names, shapes or types differ: it is another model's."""
         pieces = []
         for name, shape in self.layout.items():
             found = tuple(named[name].shape) if name in named else "none"
@@ -93,7 +100,14 @@ class FlatModel:
                 raise SelfflError(
                     f"parameter {name} of this model has shape {shape}, the saved one {found}; give a run of this model"
                 )
+            if named[name].dtype != self.dtype:
+                saved, own = (str(dtype).removeprefix("torch.") for dtype in (named[name].dtype, self.dtype))
+                raise SelfflError(
+                    f"parameter {name} is saved as {saved}, this model has {own}; give a run of the same [train] dtype"
+                )
             pieces.append(named[name].reshape(-1))
+        if others := [name for name in named if name not in self.layout]:
+            raise SelfflError(f"this model has no parameter {others[0]}, the saved one has; give a run of this model")
         return torch.cat(pieces).to(self.device, self.dtype)
 
 

@@ -16,14 +16,16 @@ from torch import Tensor
 from .. import models
 from ..config.run import RunConfig
 from ..config.validation import validate
-from ..engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, summary, units
+from ..engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, fill_from_global, summary, units
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective
 from ..errors import SelfflError
 from ..models.task import TASKS, prediction
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model
-from ..shards import Shards
+from ..runs.roles import Roles, assign_roles
+from ..shards import PARTS, Shards
+from ..training.federation import judged_parts, of_scored
 
 
 @dataclass
@@ -88,51 +90,92 @@ class Scored:
         except (OSError, ValueError, SafetensorError) as error:
             raise SelfflError(f"{self.folder.path / MODELS}: cannot be read ({error}); train the run again") from None
 
-    def sums(self, parts: list[str]) -> dict[str, Sums]:
-        """Per-client sums of scores and losses: {"global"|"personal": {part: [2, M]}}."""
-        wanted = {name: self.part(name) for name in parts}
+    @cached_property
+    def roles(self) -> Roles:
+        """Who trained and who was judged."""
+        train = self.config.train
+        return assign_roles(self.config.seed, self.part("train").sizes, train.new_clients, train.eval_clients)
+
+    @cached_property
+    def trained(self) -> np.ndarray:
+        """Ids of the clients on whose training samples the run trained."""
+        return self.folder.trained
+
+    @cached_property
+    def judged(self) -> dict[str, DevicePart]:
+        """What the run's evaluations scored: the samples of its scored clients, in the batches that it took."""
+        parts = {name: self.part(name) for name in PARTS}
+        return of_scored(self.roles, judged_parts(self.config.train, self.shards, parts))
+
+    def other(self, name: str) -> DevicePart:
+        """A part that the run's evaluations left out, of the same clients."""
+        return of_scored(self.roles, {name: self.part(name)})[name]
+
+    def sums(self, parts: dict[str, DevicePart]) -> dict[str, Sums]:
+        """Sums of scores and losses of the scored clients on `parts`: {"global"|"personal": {part: [2, E]}}.
+
+        Batches of a client's own model run over all of `parts`, so the same parts give the same numbers to the bit.
+        """
         out: dict[str, Sums] = {}
         theta, rows = self.global_(), self.personal()
         if theta is not None:
-            out["global"] = evaluate_global(self.model, theta, wanted, Collective())
+            out["global"] = evaluate_global(self.model, theta, parts, Collective())
         if rows is not None:
-            own: Sums = {name: np.zeros((2, self.shards.num_clients)) for name in parts}
-            evaluate_rows(self.model, rows, np.arange(self.shards.num_clients), wanted, own)
+            rows, places = rows[self.roles.scored], np.arange(len(self.roles.scored))
+            own: Sums = {name: np.zeros((2, len(places))) for name in parts}
+            if theta is not None:
+                others = fill_from_global(rows, places, theta, out["global"], own)
+                rows, places = rows[torch.from_numpy(others)], places[others]
+            evaluate_rows(self.model, rows, places, parts, own)
             out["personal"] = own
         return out
 
-    def summaries(self, parts: list[str]) -> dict[str, dict[str, Any]]:
-        """{part: {"global"|"personal": figures over clients}}."""
-        sums, task = self.sums(parts), self.model.task
+    def summaries(self, wanted: list[str]) -> dict[str, dict[str, Any]]:
+        """{part: {"global"|"personal": figures over the clients that were judged}}.
+
+        Parts that the run evaluated are scored as the run did it, together; every other part is scored by itself.
+        """
+        groups = [self.judged] if set(wanted) & set(self.judged) else []
+        groups += [{name: self.other(name)} for name in wanted if name not in self.judged]
+        found = {name: figures for parts in groups for name, figures in self._figures(parts).items()}
+        return {name: found[name] for name in wanted}
+
+    def _figures(self, parts: dict[str, DevicePart]) -> dict[str, dict[str, Any]]:
+        sums = self.sums(parts)
         return {
-            part: {kind: summary(own[part], units(task, self.part(part)), task) for kind, own in sums.items()}
-            for part in parts
+            name: {kind: self.figures(own[name], part) for kind, own in sums.items()} for name, part in parts.items()
         }
 
+    def figures(self, sums: np.ndarray, part: DevicePart) -> dict[str, Any]:
+        """Figures over the clients that were judged, from the sums [2, E] of the scored ones on a part."""
+        counted, task = self.roles.counted, self.model.task
+        return summary(sums[:, counted], units(task, part)[counted], task)
+
     def part(self, name: str) -> DevicePart:
-        """One part of the data, as the model reads it."""
+        """One part of the data with every client, as the model reads it."""
         return DevicePart(self.shards.part(name), torch.device("cpu"), self.model.dtype)
 
     def predictions(self, parts: list[str]) -> dict[str, Any]:
-        """Columns, one row a sample and model: part, client, sample, model, label, predicted, class probabilities."""
+        """Columns, one row a sample of the judged clients and model: part, client, sample, model, label, predicted,
+        class probabilities."""
         columns: dict[str, list[Any]] = {}
         theta, rows = self.global_(), self.personal()
         for name in parts:
             part = self.part(name)
-            for client in range(self.shards.num_clients):
-                x, y = part.client(client)
-                if not len(y):
-                    continue
-                size = batch(x)
+            for client in self.roles.sample.tolist():
                 for kind, vector in (("global", theta), ("personal", None if rows is None else rows[client])):
-                    if vector is None:
-                        continue
-                    pieces = [self.model.outputs(vector, x[i : i + size]) for i in range(0, len(y), size)]
-                    chances = prediction(torch.cat(pieces))
-                    block: dict[str, Any] = {"part": [name] * len(y), "client": [client] * len(y),
-                             "sample": range(len(y)),
-                             "model": [kind] * len(y), "label": y.tolist(), "predicted": chances.argmax(-1).tolist(),
-                             **{f"p_{c}": chances[:, c].tolist() for c in range(chances.shape[1])}}  # fmt: skip
-                    for key, values in block.items():
-                        columns.setdefault(key, []).extend(values)
+                    if vector is not None and part.sizes[client]:
+                        for key, values in self._predicted(name, part, client, kind, vector).items():
+                            columns.setdefault(key, []).extend(values)
         return columns
+
+    def _predicted(self, name: str, part: DevicePart, client: int, kind: str, vector: Tensor) -> dict[str, Any]:
+        x, y = part.client(client)
+        size = batch(x)
+        pieces = [self.model.outputs(vector, x[i : i + size]) for i in range(0, len(y), size)]
+        chances = prediction(torch.cat(pieces))
+        return {
+            "part": [name] * len(y), "client": [client] * len(y), "sample": range(len(y)), "model": [kind] * len(y),
+            "label": y.tolist(), "predicted": chances.argmax(-1).tolist(),
+            **{f"p_{c}": chances[:, c].tolist() for c in range(chances.shape[1])},
+        }  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.evaluation import Sums, evaluate_global, evaluate_rows, summary, units
+from ..engine.evaluation import Sums, evaluate_global, summary, units
 from ..engine.parallel.collective import Collective
 from ..machine.environment import describe
-from ..sampling.draw import new_clients
+from ..training.federation import of_newcomers
 from ..training.judge import finite
 from .run import Scored
 
@@ -39,70 +39,58 @@ def verify(scored: Scored) -> Verdict:
     for name in result.get("files", {}):
         scored.folder.check(name)
     final = dict(result["final"])
-    if "new" in final:
-        final.pop("new")
-        verdict.left_out.append("new clients: their models are trained at the end and not kept")
-    judged = Judged(scored, final)
-    sums = judged.sums()
-    for kind in judged.recorded:
+    new = final.pop("new", None)
+    recorded, sums = recorded_sums(scored, final), scored.sums(scored.judged)
+    for kind in recorded:
         if kind not in sums:
             verdict.left_out.append(f"{kind} models were not kept: only that clients.parquet gives the same figures")
     for kind, parts in sums.items():
         for part, values in parts.items():
+            if part not in recorded.get(kind, {}):  # nobody has samples in it
+                continue
             for row, what in enumerate(("score", "loss")):
-                same = np.array_equal(values[row], judged.recorded[kind][part][row], equal_nan=True)
+                same = np.array_equal(values[row], recorded[kind][part][row], equal_nan=True)
                 verdict.compare(f"{part} {kind} {what} of every client", True, same)
     for part, kinds in final.items():
         for kind, figures in kinds.items():
-            again = judged.summary(part, (sums.get(kind) or judged.recorded[kind])[part])
-            for name, value in figures.items():
-                verdict.compare(f"{part} {kind} {name}", value, again.get(name))
+            own = (sums.get(kind) or recorded[kind])[part]
+            _compare_figures(verdict, f"{part} {kind}", figures, scored.figures(own, scored.judged[part]))
+    if new is not None:
+        _new_clients(scored, new, verdict)
     last = scored.folder.metrics()[-1]
-    verdict.compare("the last line of metrics.jsonl", last.get("eval"), final)
+    verdict.compare("the last line of metrics.jsonl", last.get("eval", {}), final)
     return verdict
 
 
-class Judged:
-    """The clients whose models a run scored at its end, with what it found: {"global"|"personal": {part: [2, E]}}."""
+def _compare_figures(verdict: Verdict, where: str, recorded: dict[str, Any], found: dict[str, Any]) -> None:
+    for name, value in recorded.items():
+        again = found.get(name)
+        verdict.compare(f"{where} {name}", value, None if again is None else finite(again))
 
-    def __init__(self, scored: Scored, final: dict[str, Any]) -> None:
-        table, train, metric = scored.folder.clients, scored.config.train, scored.model.task.metric
-        score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
-        self.scored, everyone = scored, np.arange(scored.shards.num_clients)
-        self.recorded: dict[str, Sums] = {}
-        self.clients, self.known = (
-            everyone,
-            np.setdiff1d(everyone, new_clients(scored.config.seed, train.new_clients, len(everyone))),
-        )
-        for part, kinds in final.items():
-            for kind in kinds:
-                columns = [table[f"{part}_{kind}_{what}"] for what in (score, "loss")]
-                if columns[0].null_count:  # a sample of the clients was judged, the others are null
-                    self.clients = np.flatnonzero(columns[0].is_valid().to_numpy())
-                    self.known = np.arange(len(self.clients))
-                values = np.array([column.to_numpy().astype(np.float64) for column in columns])
-                self.recorded.setdefault(kind, {})[part] = values[:, self.clients]
-        parts = {name: scored.part(name) for name in final}
-        # the samples of these clients alone, in the batches of the run, on which the last bits depend
-        self.parts = parts if len(self.clients) == len(everyone) else {k: v.of(self.clients) for k, v in parts.items()}
 
-    def sums(self) -> dict[str, Sums]:
-        """Computed from the saved models; of a kind that was not kept there is nothing."""
-        out: dict[str, Sums] = {}
-        model, theta, rows = self.scored.model, self.scored.global_(), self.scored.personal()
-        if theta is not None and "global" in self.recorded:
-            out["global"] = evaluate_global(model, theta, self.parts, Collective())
-        if rows is not None and "personal" in self.recorded:
-            own: Sums = {name: np.zeros((2, len(self.clients))) for name in self.parts}
-            evaluate_rows(model, rows[self.clients], np.arange(len(self.clients)), self.parts, own)
-            out["personal"] = own
-        return out
+def _new_clients(scored: Scored, recorded: dict[str, Any], verdict: Verdict) -> None:
+    """The global model on the clients that were held out; their own models are trained at the end and not kept."""
+    verdict.left_out.append("new clients' own models: they are trained at the end and not kept")
+    theta, task = scored.global_(), scored.model.task
+    if theta is None or "global" not in recorded:
+        return
+    part, places = of_newcomers(scored.roles, scored.part("test"))
+    sums = evaluate_global(scored.model, theta, {"test": part}, Collective())["test"]
+    found = summary(sums[:, places], units(task, part)[places], task)
+    _compare_figures(verdict, "new clients global", recorded["global"], found)
 
-    def summary(self, part: str, sums: np.ndarray) -> dict[str, float | None]:
-        """Figures over the clients that were not held out."""
-        task = self.scored.model.task
-        figures = summary(sums[:, self.known], units(task, self.parts[part])[self.known], task)
-        return {name: finite(value) for name, value in figures.items()}
+
+def recorded_sums(scored: Scored, final: dict[str, Any]) -> dict[str, Sums]:
+    """What the run found for the clients that it scored at its end: {"global"|"personal": {part: [2, E]}}."""
+    table, metric = scored.folder.clients, scored.model.task.metric
+    score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
+    recorded: dict[str, Sums] = {}
+    for part, kinds in final.items():
+        for kind in kinds:
+            columns = [table[f"{part}_{kind}_{what}"] for what in (score, "loss")]
+            values = np.array([column.to_numpy().astype(np.float64) for column in columns])
+            recorded.setdefault(kind, {})[part] = values[:, scored.roles.scored]
+    return recorded
 
 
 def other_machine(environment: dict[str, Any]) -> str:

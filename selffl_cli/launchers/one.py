@@ -23,6 +23,24 @@ from ..training.loop import Training
 POLL = 0.2  # seconds between looks at the runs of others
 
 
+STOPPING = b"stopping at the end of this round; once more to stop at once, at the last checkpoint\n"
+
+
+def _is_terminal(stream: int) -> bool:
+    try:
+        return os.isatty(stream)
+    except OSError:
+        return False
+
+
+def _mute(streams: list[int]) -> None:
+    """Send what is still printed nowhere: writing to a terminal that is gone would end the run before it is saved."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 @dataclass
 class Stop:
     """Why training should stop at the end of the round."""
@@ -36,7 +54,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask to stop; a second one stops at once. Signals are the main thread's."""
+        """SIGINT, SIGTERM and SIGHUP (a terminal that closes) ask to stop; a second one stops at once.
+
+        Signals are the main thread's. Who ignores SIGHUP, as nohup does, goes on ignoring it.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -46,9 +67,15 @@ class Stop:
                 raise KeyboardInterrupt
             self.signal = number
             if os.getpid() == self.pid:
-                os.write(2, b"stopping at the end of this round; once more to stop at once, at the last checkpoint\n")
+                if number == signal.SIGHUP:
+                    _mute(terminals)
+                os.write(2, STOPPING)
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        terminals = [stream for stream in (1, 2) if _is_terminal(stream)]
+        asked = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            asked.append(signal.SIGHUP)
+        before = {number: signal.signal(number, note) for number in asked}
         try:
             yield
         finally:

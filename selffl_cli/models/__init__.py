@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..config.validation import validate
 from ..errors import SelfflError
@@ -59,4 +60,10 @@ def _check_state(name: str, module: nn.Module) -> None:
             raise SelfflError(
                 f"model '{name}' keeps '{key}' beside its parameters, as BatchNorm keeps running statistics, which no "
                 "method averages; normalise by GroupNorm, and register constants with persistent=False"
+            )
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):  # also without running statistics, since it mixes the samples of a batch
+            raise SelfflError(
+                f"model '{name}' has a {type(part).__name__}, whose statistics no method averages and which lets a "
+                "sample's outputs depend on the others of its batch; normalise by GroupNorm"
             )

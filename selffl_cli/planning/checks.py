@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from ..config.experiment import TrainConfig
+from .. import models
+from ..config.experiment import Experiment, TrainConfig
 from ..continual.options import Coordinated, memory, sized
+from ..engine.trial import try_model
 from ..errors import UsageError
 from ..privacy.options import QUERIES, Sample, read_privacy
 from ..sampling import draw as selection
 from ..shards import Shards
+
+
+def check_model(experiment: Experiment, shards: Shards, start: Mapping[str, Tensor] | None, tried: set[str]) -> None:
+    """An error in one line where the experiment's model cannot take these shards, or not start from `start`.
+
+    `tried` holds the models that were tried before, each on data of its kind.
+    """
+    data, dtype = shards.manifest, experiment.train.dtype
+    kind = [experiment.model, data.task, data.input.model_dump(), len(data.classes), dtype]
+    key = json.dumps(kind, default=str, sort_keys=True)
+    if key not in tried:
+        tried.add(key)
+        try_model(models.resolve(experiment.model)[0], shards, start, dtype)
 
 
 def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) -> None:

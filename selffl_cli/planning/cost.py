@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..engine.evaluation import sample_scores
 from ..engine.parallel.workers import available_cores
@@ -18,6 +20,8 @@ from ..training.federation import Federation
 # Below this much work a round, exchanges between workers cost more than they save (measured on the digits:
 # 11 ms a round alone, 18 ms with two workers).
 WORTH_SHARING = 0.1  # seconds
+STEPS, LONGEST = 3, 0.5  # steps that are timed; fewer when they take longer than so many seconds
+SAMPLES = 32  # that are scored to time an evaluation
 PROCESS_MEMORY = 0.2 * 2**30  # bytes a forked process takes of its own, at the least (measured on the digits: 0.1)
 
 
@@ -41,24 +45,50 @@ class Cost:
         return (self.rounds * self.round_seconds + self.evaluations * self.eval_seconds) / workers
 
 
-def predict(federation: Federation) -> Cost:
-    """Time a few steps and forward passes of a middling client, and multiply."""
-    train, data, model = federation.config.train, federation.stream.at(1)[0], federation.model
+@dataclass
+class Timings:
+    """Seconds of a step and of a scored sample, measured once for all runs in which they must be alike: those of one
+    model on samples of one shape, in batches of one size."""
+
+    known: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def of(self, federation: Federation) -> tuple[float, float]:
+        """Time a few steps of a middling client of this run, and the scores of a batch, unless they are known."""
+        config, data = federation.config, federation.stream.at(1)[0]
+        middle = len(federation.pool) // 2
+        client = int(federation.pool[np.argpartition(federation.pool_sizes, middle)[middle]])
+        batch = min(federation.batch_size or 10**9, int(data.sizes[client]))
+        alike = (
+            config.model, str(data.x.dtype), list(data.x.shape[1:]), federation.model.size, batch, config.train.dtype,
+            config.train.precision, str(federation.model.device),
+        )  # fmt: skip
+        key = json.dumps(alike, sort_keys=True)
+        if key not in self.known:
+            self.known[key] = _measure(federation, *data.client(client, np.arange(batch)))
+        return self.known[key]
+
+
+def _measure(federation: Federation, x: Tensor, y: Tensor) -> tuple[float, float]:
+    model, vector = federation.model, federation.model.start
     torch.set_num_threads(1)
-    middle = len(federation.pool) // 2
-    client = int(federation.pool[np.argpartition(federation.pool_sizes, middle)[middle]])
-    batch = np.arange(min(federation.batch_size or 10**9, int(data.sizes[client])))
-    x, y = data.client(client, batch)
-    vector = model.start
     model.gradient(vector, x, y)
     begun = time.perf_counter()
-    for _ in range(3):
+    times = 0
+    while times < STEPS and (times == 0 or time.perf_counter() - begun < LONGEST):
         model.gradient(vector, x, y)
-    step = (time.perf_counter() - begun) / 3
-    x, y = data.client(client)
+        times += 1
+    step = (time.perf_counter() - begun) / max(times, 1)
+    most = next(iter(federation.parts.values()))
+    x, y = most.x[:SAMPLES], most.y[:SAMPLES]
     begun = time.perf_counter()
     sample_scores(model, vector, x, y)
-    scores = (time.perf_counter() - begun) / max(len(y), 1)
+    return step, (time.perf_counter() - begun) / max(len(y), 1)
+
+
+def predict(federation: Federation, timings: Timings | None = None) -> Cost:
+    """Time a few steps and forward passes of a middling client, where `timings` do not know them, and multiply."""
+    train, model = federation.config.train, federation.model
+    step, scores = (timings or Timings()).of(federation)
 
     cohort = train.cohort_size(federation.shards.num_clients)
     steps = float(federation.stream.at(1)[1].mean()) * cohort  # of the first period; a memory adds to later ones
@@ -93,7 +123,7 @@ def memory_hint(federation: Federation) -> str | None:
     )
 
 
-def choose_workers(asked: int | None, federation: Federation, jobs: int = 1) -> int:
+def choose_workers(asked: int | None, federation: Federation, jobs: int = 1, timings: Timings | None = None) -> int:
     """Workers for one of `jobs` runs at once: as asked, else one for each of its cores when a round is long enough."""
     cohort = federation.config.train.cohort_size(federation.shards.num_clients)
     if federation.controls.device != "cpu":
@@ -105,7 +135,7 @@ def choose_workers(asked: int | None, federation: Federation, jobs: int = 1) -> 
     cores = available_cores() // jobs
     if cores <= 1:
         return 1
-    return min(cores, cohort) if predict(federation).round_seconds > WORTH_SHARING else 1
+    return min(cores, cohort) if predict(federation, timings).round_seconds > WORTH_SHARING else 1
 
 
 def too_many(asked_jobs: int | None, asked_workers: int | None, jobs: int) -> str | None:

@@ -20,7 +20,7 @@ from ..registry import reference
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model, init_file
 from ..shards import Shards, sha256
-from .checks import check_periods, check_sampler, check_stop, private_options
+from .checks import check_model, check_periods, check_sampler, check_stop, private_options
 
 
 @dataclass
@@ -81,7 +81,9 @@ def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any
 
 def plan(request: Request) -> list[PlannedRun]:
     """Every run of the request, in order of setting, seed and method; prepares shards that are missing."""
-    init_file(request.init)
+    given = init_file(request.init)
+    start = None if given is None else global_model(given)
+    tried: set[str] = set()  # models, each on data of its kind
     runs: list[PlannedRun] = []
     opened: dict[Path, Shards] = {}
     for setting in request.experiment.settings():
@@ -93,6 +95,7 @@ def plan(request: Request) -> list[PlannedRun]:
         for seed in request.seeds if request.seeds is not None else experiment.seeds:
             path = request.data or data_folder(experiment, seed, request)
             shards = opened.setdefault(path, Shards.open(path)) if path not in opened else opened[path]
+            check_model(experiment, shards, start, tried)
             warm = warm_start(request, experiment, shards, seed, setting)
             if warm:
                 runs.append(warm)
@@ -151,6 +154,12 @@ def data_record(shards: Shards) -> dict[str, Any]:
     }
 
 
+def versions(model: int, method: int, train: TrainConfig) -> dict[str, int]:
+    """The versions that a run's numbers depend on."""
+    found = {"engine": ENGINE_VERSION, "model": model, "method": method}
+    return found | ({"memory": MEMORY_VERSION} if train.periods else {})
+
+
 def warm_start(
     request: Request, experiment: Experiment, shards: Shards, seed: int, setting: dict[str, Any]
 ) -> PlannedRun | None:
@@ -192,8 +201,7 @@ def _planned(
         model=model,
         train=train,
         method=method,
-        versions={"engine": ENGINE_VERSION, "model": model_version, "method": version}
-        | ({"memory": MEMORY_VERSION} if train.periods else {}),
+        versions=versions(model_version, version, train),
         noise=noise,
         init=init,
         start=made,

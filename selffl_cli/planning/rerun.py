@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import methods, models
-from ..config.run import ENGINE_VERSION, RunConfig
+from ..config.run import RunConfig
 from ..config.validation import validate
 from ..errors import SelfflError, UsageError
 from ..files.regular import read_regular
@@ -16,7 +16,7 @@ from ..files.toml import read_toml_bytes
 from ..runs.folder import CLIENTS, MODELS, RECORD, RunFolder
 from ..shards import Shards, sha256
 from ..training.controls import Keep
-from .plan import PlannedRun, data_record
+from .plan import PlannedRun, data_record, versions
 
 TIMES = ("seconds", "eval_seconds", "files")  # of a result, not numbers of the method
 
@@ -62,11 +62,8 @@ def replan(config: RunConfig, place: Place, shards: Shards | None = None) -> Pla
 
 def _same_versions(config: RunConfig) -> None:
     options = {key: value for key, value in config.method.items() if key != "name"}
-    here = {
-        "engine": ENGINE_VERSION,
-        "model": models.resolve(config.model)[1],
-        "method": methods.resolve(config.method["name"], options)[1],
-    }
+    model, method = models.resolve(config.model)[1], methods.resolve(config.method["name"], options)[1]
+    here = versions(model, method, config.train)
     for name, version in config.versions.items():
         if here.get(name) != version:
             raise SelfflError(

@@ -23,6 +23,8 @@ from ..runs.schema import Number, Open, check
 if TYPE_CHECKING:  # plan imports torch, which a report does without
     from .plan import PlannedRun, Request
 
+    Trials = list[tuple[str, dict[str, Any], PlannedRun]]  # label, options tried, and their run
+
 FILE = "tuning.json"  # in runs/EXPERIMENT/
 FOLDER = "tuning"  # the trials' run folders, below it
 
@@ -52,7 +54,7 @@ def with_options(experiment: Experiment, label: str, options: dict[str, Any]) ->
     return validate(Experiment, content, experiment.name)
 
 
-def plan_trials(request: Request) -> list[tuple[str, dict[str, Any], PlannedRun]]:
+def plan_trials(request: Request) -> Trials:
     """(label, options, run) of every trial, warm starts not listed (their runs hang on the trials)."""
     from .plan import plan
 
@@ -94,7 +96,7 @@ def score(experiment: Experiment, run: PlannedRun) -> float:
     return -math.inf if value is None else value if metric == ACCURACY else -value
 
 
-def record(request: Request, trials: list[tuple[str, dict[str, Any], PlannedRun]]) -> dict[str, Any]:
+def record(request: Request, trials: Trials) -> dict[str, Any]:
     """Write runs/EXPERIMENT/tuning.json: every trial with its score, and each method's choice (first among equals)."""
     experiment = request.experiment
     assert experiment.tuning is not None
@@ -159,9 +161,18 @@ def _alike(content: Mapping[str, Any], tuning: Tuning) -> bool:
 def tune(request: Request, execute: Callable[[list[PlannedRun]], bool]) -> dict[str, Any] | None:
     """Run every trial through `execute` (False = stopped early) and record the choices."""
     trials = plan_trials(request)
+    return record(request, trials) if execute(_each_once(trials)) else None
+
+
+def trial_runs(request: Request) -> list[PlannedRun]:
+    """Every run that tuning takes, with those that make their starts."""
+    return _each_once(plan_trials(request))
+
+
+def _each_once(trials: Trials) -> list[PlannedRun]:
     runs: dict[Path, PlannedRun] = {}
     for _, _, run in trials:
         for one in (run.needs, run):
             if one is not None:
                 runs.setdefault(one.folder, one)
-    return record(request, trials) if execute(list(runs.values())) else None
+    return list(runs.values())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UsageError
+from ..runs.roles import assign_roles
 from ..sampling import draw
 from ..sampling import options as selection
 from .accountant import Events, epsilon, find_noise, last_round
@@ -99,4 +100,5 @@ def budget_of(train: TrainConfig, method: str, seed: int, shards: Shards, noise:
     """The budget of a run on these shards; noise None = what the options say, or found for their target."""
     sizes = shards.clients["n_train"].to_numpy()
     periods = shards.periods if train.periods else 1
-    return Budget(train, method, seed, sizes[draw.training_pool(seed, train.new_clients, sizes)], noise, periods)
+    pool = assign_roles(seed, sizes, train.new_clients, train.eval_clients).pool
+    return Budget(train, method, seed, sizes[pool], noise, periods)

@@ -160,7 +160,7 @@ def setup(results: Results) -> str:
     """Data, partition, sizes and model, from the runs' records."""
     records = [run.folder.record for run in results.runs]
     of_each = {(run.setting, run.seed): run for run in results.runs}  # methods share their data
-    sizes = sorted({int(results.clients(run)["n_train"].sum()) for run in of_each.values()})
+    sizes = sorted({int(run.folder.clients["n_train"].to_numpy().sum()) for run in of_each.values()})
     data = [record["data"] for record in records]
     options = [item.get("arguments", {}) for item in data]
     lines = [

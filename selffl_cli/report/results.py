@@ -34,6 +34,11 @@ class Run:
     def diverged(self) -> bool:
         return self.result.get("status") == "diverged"
 
+    def judged_clients(self) -> pd.DataFrame:
+        """The final figures of the clients behind the run's figures (rows of clients.parquet): those that were scored,
+        without the ones held out of training."""
+        return self.folder.clients.to_pandas().iloc[self.folder.roles.sample]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -84,10 +89,6 @@ class Results:
         decimals = 2 - math.floor(math.log10(abs(mean))) if mean else 2
         rounded = f"{half:.{max(decimals, 0)}f}"
         return rounded if rounded.strip("0.") or half == 0 else f"{half:.1g}"
-
-    def clients(self, run: Run) -> pd.DataFrame:
-        """The final figures of each client of a run (clients.parquet)."""
-        return run.folder.clients.to_pandas()
 
 
 def short_text(value: Any) -> str:

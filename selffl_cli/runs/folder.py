@@ -13,12 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from ..errors import SelfflError
 from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
 from ..files.regular import read_regular
 from ..files.toml import read_toml, toml_text
 from ..shards import sha256
+from .roles import Roles, assign_roles
 from .schema import Environment, Line, Record, Result, check, check_clients
 
 if TYPE_CHECKING:
@@ -154,6 +157,28 @@ class RunFolder:
             return check_clients(self.table(CLIENTS))
         except (ValueError, pyarrow.ArrowException) as error:
             raise self._unreadable(CLIENTS, error) from None
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Who trained and who was judged, as the record and the clients' sizes say."""
+        train, sizes = self.record["train"], self._numbers("n_train")
+        share, scored = train.get("new_clients", 0.0), train.get("eval_clients", "all")
+        if not (isinstance(share, int | float) and 0 <= share < 1):
+            raise self._unreadable(RECORD, ValueError(f"train.new_clients is {share!r}, a share below 1 is expected"))
+        if not (scored == "all" or (isinstance(scored, int) and scored > 0)):
+            raise self._unreadable(RECORD, ValueError(f"train.eval_clients is {scored!r}"))
+        return assign_roles(self.record["seed"], sizes, share, scored)
+
+    @property
+    def trained(self) -> np.ndarray:
+        """Ids of the clients that took part in a round or more, on whose training samples the run trained."""
+        return self.roles.pool[self._numbers(PARTICIPATIONS)[self.roles.pool] > 0]
+
+    def _numbers(self, name: str) -> np.ndarray:
+        clients = self.clients
+        if name not in clients.column_names:
+            raise self._unreadable(CLIENTS, ValueError(f"it has no column '{name}'"))
+        return clients[name].to_numpy()
 
     def write_record(self, content: dict[str, Any]) -> None:
         """Write run.toml; a resumed run's is written anew, since it may have been damaged meanwhile."""

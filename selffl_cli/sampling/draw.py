@@ -16,19 +16,6 @@ from ..errors import UsageError
 from .options import Activity, Poisson, Sampler, Uniform, sampler
 
 
-def new_clients(seed: int, share: float, clients: int) -> np.ndarray:
-    """Ids of the clients held out of training, the same for every method of a seed; at least one always trains."""
-    held = min(round(share * clients), clients - 1)
-    return np.sort(generator(seed, "new-clients").choice(clients, held, replace=False))
-
-
-def training_pool(seed: int, share: float, sizes: np.ndarray) -> np.ndarray:
-    """Ids of the clients that may take part: not held out, and with a training sample; sizes [M]."""
-    held = new_clients(seed, share, len(sizes)) if share else np.empty(0, np.int64)
-    pool = np.setdiff1d(np.arange(len(sizes)), held)
-    return pool[sizes[pool] > 0]
-
-
 @dataclass(frozen=True)
 class Chosen:
     """The clients of a round.

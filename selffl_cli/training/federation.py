@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import models
 from ..config.run import WARM_START, RunConfig
+from ..config.train import TrainConfig
 from ..continual.stream import Stream, by_period
 from ..engine.auto import Choice, choose, resumed_engine
 from ..engine.cohort import Cohort, Truth
@@ -26,6 +27,7 @@ from ..models.task import TASKS
 from ..privacy.run import PrivateRun
 from ..runs.checkpoint import TABLES, Checkpoints
 from ..runs.folder import CHECKPOINT, PARTICIPATIONS, RunFolder
+from ..runs.roles import Roles, assign_roles
 from ..sampling import draw as selection
 from ..sampling import options as sampler_options
 from ..sampling.unbiased import Unbiased
@@ -49,17 +51,10 @@ class Federation:
         module = models.build(config.model, shards, config.seed)
         self.model = FlatModel(module, self.task, device, dtype, bf16=train.precision == "bf16")
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
-        self.scored: dict[str, DevicePart] = {name: self.parts[name] for name in PARTS if name in train.eval_parts}
-        if train.periods and "test" in self.scored:
-            self.scored |= by_period(shards, "test", self.parts["test"])
+        self.scored = judged_parts(train, shards, self.parts)
         sizes = self.parts["train"].sizes
-        self.newcomers = selection.new_clients(config.seed, train.new_clients, shards.num_clients)
-        everyone = np.arange(shards.num_clients)
-        # the clients that figures speak of, and those of them that train
-        self.judged = np.setdiff1d(everyone, self.newcomers) if len(self.newcomers) else everyone
-        wanted = train.eval_clients
-        self.judges_all = wanted == "all" or wanted >= len(self.judged)
-        self.pool = selection.training_pool(config.seed, train.new_clients, sizes)
+        self.roles = assign_roles(config.seed, sizes, train.new_clients, train.eval_clients)
+        self.pool = self.roles.pool
         self.pool_sizes = sizes[self.pool]
         self.sampler = sampler_options.sampler(train.sampler)
         if not len(self.pool):
@@ -86,7 +81,7 @@ class Federation:
         self.kept: Tensor | None = None
         small = shards.num_clients * self.model.size * self.model.vector.element_size() <= KEEP_LIMIT
         self.keeps_global = controls.keep != "none" or config.label == WARM_START  # others start from it
-        small = small and self.judges_all  # models that nobody asks for are not made
+        small = small and self.roles.everyone  # models that nobody asks for are not made
         self.keeps_personal = controls.keep == "personal" or (controls.keep == "auto" and small)
         if self.keeps_personal or (small and scored_by_speaker(shards)):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
@@ -138,6 +133,27 @@ class Federation:
     def tables(self) -> Path | None:
         """The folder of tables on disk; None when they are in memory."""
         return self.checkpoints.folder / TABLES if self.controls.client_store == "disk" else None
+
+
+def judged_parts(train: TrainConfig, shards: Shards, parts: dict[str, DevicePart]) -> dict[str, DevicePart]:
+    """The parts that every evaluation of a run scores, in the order that its batches follow: those that `[train]`
+    names, and with periods the test part cut by period too."""
+    scored: dict[str, DevicePart] = {name: parts[name] for name in PARTS if name in train.eval_parts}
+    if train.periods and "test" in scored:
+        scored |= by_period(shards, "test", parts["test"])
+    return scored
+
+
+def of_scored(roles: Roles, parts: dict[str, DevicePart]) -> dict[str, DevicePart]:
+    """The samples that an evaluation reads: batches hold those of the scored clients alone."""
+    return parts if roles.everyone else {name: part.of(roles.scored) for name, part in parts.items()}
+
+
+def of_newcomers(roles: Roles, test: DevicePart) -> tuple[DevicePart, np.ndarray]:
+    """The test part that new clients are judged on, and their positions in it."""
+    if roles.everyone:
+        return test, roles.new_sample
+    return test.of(roles.new_sample), np.arange(len(roles.new_sample))
 
 
 def scored_by_speaker(shards: Shards) -> bool:

@@ -31,7 +31,9 @@ def finish(
     )
     # a warm start is the tables' baseline, in every part
     detected = federation.parts if federation.config.label == WARM_START else federation.scored
-    write_scores(federation.folder.path, federation.shards, federation.model, detected, theta, kept)
+    write_scores(
+        federation.folder.path, federation.shards, federation.model, detected, federation.roles.sample, theta, kept
+    )
     result: dict[str, Any] = {
         "status": "finished" if lost is None else "diverged",
         "round": line["round"],
@@ -44,7 +46,7 @@ def finish(
         result["message"] = f"{who} were not finite in round {line['round']}"
     if federation.private:
         result["privacy"] = federation.private.result(line["round"], theta)
-    if len(federation.newcomers) and lost is None:
+    if len(federation.roles.newcomers) and lost is None:
         result["final"]["new"] = judge.newcomers()
     if federation.truth is not None and theta is not None:  # how well the centre itself was estimated
         true = federation.shards.shared["theta_0"].to(theta)

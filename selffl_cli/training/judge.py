@@ -11,16 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..draws import sample_clients
 from ..engine.cohort import State
-from ..engine.evaluation import CHUNK, CHUNK_BYTES, Sums, chunks, evaluate_global, evaluate_rows, summary, units
+from ..engine.evaluation import (
+    CHUNK,
+    CHUNK_BYTES,
+    Sums,
+    chunks,
+    evaluate_global,
+    evaluate_rows,
+    fill_from_global,
+    summary,
+    units,
+)
 from ..engine.flat import DevicePart
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.score_cache import Unchanged
 from ..engine.stacked.engine import LEAST
 from ..engine.stacked.evaluation import evaluate_stacked
 from ..engine.store import ClientStore
-from .federation import Federation
+from .federation import Federation, of_newcomers, of_scored
 
 
 class Judge:
@@ -28,21 +37,11 @@ class Judge:
 
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
-        everyone = np.arange(federation.shards.num_clients)
-        self.all = federation.judges_all
-        self.clients = everyone if self.all else self._sample(federation.judged)  # whose models are scored [E]
-        self.known = federation.judged if self.all else np.arange(len(self.clients))  # of them, those that are not new
-        scored = federation.scored.items()
-        self.parts = dict(scored) if self.all else {name: part.of(self.clients) for name, part in scored}
+        self.roles = federation.roles
+        self.clients = self.roles.scored  # whose models are scored [E]
+        self.parts = of_scored(self.roles, federation.scored)
         self.units = {name: units(federation.task, part) for name, part in self.parts.items()}
         self.unchanged = Unchanged(len(self.clients), list(self.parts))
-
-    def _sample(self, clients: np.ndarray) -> np.ndarray:
-        """`eval_clients` of these, the same ones in every evaluation and for every method of a seed, ascending."""
-        wanted, seed = self.federation.config.train.eval_clients, self.federation.config.seed
-        if wanted == "all" or wanted >= len(clients):
-            return clients
-        return clients[sample_clients(seed, 0, len(clients), wanted, "eval-clients")]
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
         """Score the global and the personal models on the parts asked for: {"global"|"personal": {part: [2, E]}}."""
@@ -81,11 +80,9 @@ class Judge:
         """Add the scores of personal models [C, P] to `own`; those that are the global model, byte for byte, have its
         scores, and those that did not change since the last evaluation the ones they had."""
         if theta is not None:
-            same = (rows == theta).all(1).cpu().numpy()
-            for name, scores in shared.items():
-                own[name][:, places[same]] = scores[:, places[same]]
-            self.unchanged.forget(places[same])
-            rows, places = rows[torch.as_tensor(~same)], places[~same]
+            others = fill_from_global(rows, places, theta, shared, own)
+            self.unchanged.forget(places[~others])
+            rows, places = rows[torch.as_tensor(others)], places[others]
         new = self.unchanged.fill(rows, places, own)
         self._add_scores(rows[torch.as_tensor(new)], places[new], self.parts, own)
         self.unchanged.keep(places[new], own)
@@ -110,10 +107,11 @@ class Judge:
 
     def summaries(self, sums: dict[str, Sums]) -> dict[str, Any]:
         """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
+        counted = self.roles.counted
         return {
-            part: {kind: self._summary(own[part], self.units[part], self.known) for kind, own in sums.items()}
+            part: {kind: self._summary(own[part], self.units[part], counted) for kind, own in sums.items()}
             for part, data in self.parts.items()
-            if data.sizes[self.known].any()
+            if data.sizes[counted].any()
         }
 
     def _summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
@@ -124,10 +122,8 @@ class Judge:
         """Test figures of clients that never trained: the global model, and after one round of the method's own
         local training on their training data, from the finished global model; the server learns nothing of it."""
         federation, method = self.federation, self.federation.method
-        clients, part = self._sample(federation.newcomers), federation.parts["test"]
-        if not self.all:
-            part = part.of(clients)
-        places = clients if self.all else np.arange(len(clients))  # in the part
+        clients = self.roles.new_sample
+        part, places = of_newcomers(self.roles, federation.parts["test"])
         times = units(federation.task, part)
         own: Sums = {"test": np.zeros((2, len(part.sizes)))}
         figures: dict[str, Any] = {}

@@ -42,10 +42,10 @@ def write_clients(
 
     def spread(values: np.ndarray) -> object:
         """[E] → one entry a client."""
-        if judge.all:
+        if judge.roles.everyone:
             return column(values)
         wide = np.full(store.num_clients, np.nan)
-        wide[judge.clients] = values
+        wide[judge.roles.scored] = values
         return pa.array(wide, from_pandas=True)
 
     score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
@@ -81,13 +81,14 @@ def write_models(
 
 
 def write_scores(
-    folder: Path, shards: Shards, model: FlatModel, parts: dict[str, DevicePart], theta: Tensor | None,
-    personal: Tensor | None,
+    folder: Path, shards: Shards, model: FlatModel, parts: dict[str, DevicePart], clients: np.ndarray,
+    theta: Tensor | None, personal: Tensor | None,
 ) -> None:  # fmt: skip
-    """scores.parquet, a row a sample and model: part, client, model, label, speaker and score.
+    """scores.parquet, a row a sample of `clients` and model: part, client, model, label, speaker and score.
 
     The score is the log-odds of class 1 (the difference of the two logits): probabilities would be 1.0 for many
     samples that are told apart by it. Only for shards that are scored by speaker; `theta` [P], `personal` [M, P].
+    There is no file where no model was kept or no client has a sample.
     """
     if not scored_by_speaker(shards):
         return
@@ -101,7 +102,7 @@ def write_scores(
         if name not in parts:
             continue
         part, speakers = parts[name], shards.part(name).arrays["speaker"]
-        for client in range(shards.num_clients):
+        for client in clients.tolist():
             x, y = part.client(client)
             rows = speakers[part.offsets[client] : part.offsets[client + 1]]
             for kind, vector in (("global", theta), ("personal", None if personal is None else personal[client])):
@@ -114,6 +115,8 @@ def write_scores(
                     "model": [kind] * len(y), "label": pa.array(y.tolist(), pa.int8()),
                     "speaker": pa.array(rows.tolist(), pa.int32()), "score": score.float().cpu().numpy(),
                 }))  # fmt: skip
+    if not tables:
+        return
     buffer = io.BytesIO()
     parquet.write_table(pa.concat_tables(tables), buffer, compression="zstd")
     write_whole(folder / SCORES, buffer.getvalue())

@@ -20,6 +20,7 @@ from selffl_cli.config.experiment import (
     experiment_names,
     load_experiment,
     parse_seeds,
+    warm_start_note,
 )
 from selffl_cli.config.run import RunConfig
 from selffl_cli.config.spec import format_spec, parse_spec, parse_value
@@ -348,3 +349,21 @@ def test_an_experiment_writes_nothing_outside_the_data_folder(tmp_path: Path) ->
     with pytest.raises(UsageError, match="listen is for the command line"):
         data_folder(experiment, 0, Request(experiment, data_folder=tmp_path / "data"))
     assert not list(tmp_path.iterdir())
+
+
+def test_setting_one_of_two_alternatives_drops_the_other() -> None:
+    """As [methods.X.train] does; both at once are still refused."""
+    assert load_experiment("digits").train.local_epochs is not None
+    set_ = load_experiment("digits", {"train.local_steps": 5})
+    assert set_.train.local_steps == 5 and set_.train.local_epochs is None
+    assert apply_setting(load_experiment("digits"), {"train.local_steps": 7}).train.local_epochs is None
+    with pytest.raises(UsageError, match="give local_epochs or local_steps, not both"):
+        load_experiment("digits", {"train.local_steps": 5, "train.local_epochs": 1})
+
+
+def test_a_value_that_changes_the_warm_start_too_is_said() -> None:
+    name = "table1-2-wakeword-short"
+    assert warm_start_note(load_experiment(name), {"train.rounds": 3, "train.eval_every": 2}) is None
+    said = warm_start_note(load_experiment(name), {"train.batch_size": 4})
+    assert said is not None and "--set warm_start.train.batch_size=" in said
+    assert warm_start_note(load_experiment("digits"), {"train.learning_rate": 0.1}) is None

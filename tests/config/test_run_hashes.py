@@ -60,7 +60,7 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins for everything that would read shards; what privacy costs is one fixed noise."""
     monkeypatch.setattr("data_prep.prepare.find_or_prepare", stand_in)
     monkeypatch.setattr(planning.Shards, "open", stand_in_shards)
-    for check in ("check_sampler", "check_stop", "check_periods"):
+    for check in ("check_model", "check_sampler", "check_stop", "check_periods"):
         monkeypatch.setattr(planning, check, lambda *arguments: None)
     monkeypatch.setattr(planning, "budget_of", lambda *arguments: SimpleNamespace(noise=1.5))
 

@@ -273,7 +273,9 @@ def test_a_sample_of_clients_is_judged_as_all_are(tmp_path: Path, shards: Shards
     (everyone, whole, of_all), (few, result, rows) = runs["all"], runs[3]
     judged = few.judge.clients.tolist()
     assert (
-        len(judged) == 3 and not set(judged) & set(few.newcomers.tolist()) and few.config.key() != everyone.config.key()
+        len(judged) == 3
+        and not set(judged) & set(few.roles.newcomers.tolist())
+        and few.config.key() != everyone.config.key()
     )
     for client, (row, reference) in enumerate(zip(rows, of_all, strict=True)):
         for name in row:

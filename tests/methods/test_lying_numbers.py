@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,6 @@ def test_an_empty_newcomer_is_judged_by_what_it_is_handed(tmp_path: Path) -> Non
     for name in TRAINED:
         run: Training = training(tmp_path / name, shards, name, rounds=1)
         run.run()
-        run.newcomers = np.array([1])
+        run.judge.roles = replace(run.roles, new_sample=np.array([1]))
         figures = run.judge.newcomers()["personal"]
         assert math.isfinite(figures["accuracy"]) and math.isfinite(figures["loss"])

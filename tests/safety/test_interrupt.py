@@ -40,7 +40,7 @@ def until(process: subprocess.Popen[str], text: str) -> None:
 def test_the_command_interrupted_terminated_and_killed(place: Path) -> None:
     """Ctrl-C, then SIGTERM, then kill -9, with different workers; it ends as if nothing had been."""
     last = -1
-    for number, code, workers in ((signal.SIGINT, 130, "2"), (signal.SIGTERM, 143, "1")):
+    for number, code, workers in ((signal.SIGINT, 130, "2"), (signal.SIGTERM, 143, "1"), (signal.SIGHUP, 129, "2")):
         process = started(place, "--workers", workers)
         until(process, f"round {last + 4}/40")
         os.killpg(process.pid, number)  # as terminals and schedulers do: its workers hear it too

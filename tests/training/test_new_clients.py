@@ -103,7 +103,7 @@ def test_each_method_personalises_a_new_client_in_its_own_way(name: str, tmp_pat
     for part in ("validation", "test"):  # which personalising must not read
         run.parts[part].x = run.parts[part].x * torch.nan
     _, rows = judged_anew(run)
-    assert sorted(rows) == run.newcomers.tolist() and len(rows) == 2
+    assert sorted(rows) == run.roles.newcomers.tolist() and len(rows) == 2
     for client, row in rows.items():
         x, y = (values.numpy() for values in run.parts["train"].client(client))
         grad = references.mlp_gradient(x, y, 5, 3)

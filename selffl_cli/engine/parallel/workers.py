@@ -76,7 +76,11 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
 
 def _child(rank: int, links: Links, parent: int, program: Callable[[Collective], object]) -> NoReturn:
     """The life of a forked rank."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # which terminals and schedulers send to a whole group
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # which terminals and schedulers send to a whole group
         signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop, and tells the others
     try:
         links.claim(rank)

@@ -44,6 +44,7 @@ class StackedModel:
     @torch.no_grad()
     def outputs(self, rows: Tensor, x: Tensor) -> Tensor:
         """Outputs at `rows` [K, P] for x [K x B, …], client by client: [K x B, O]."""
+        self.flat.training(False)
         return self._forward(rows, x)
 
     def gradient(self, rows: Tensor, x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,6 +52,7 @@ class StackedModel:
 
         x, y: [K x B, …]; share [K, B]: what each sample counts in its client's loss.
         """
+        self.flat.training(True)
         with torch.enable_grad():
             leaf = rows.detach().requires_grad_()
             with self.flat.products():

@@ -79,6 +79,11 @@ def canary_text(run: Scored) -> dict[str, float]:
     theta, rows = run.global_(), run.personal()
     if theta is None and rows is None:
         raise SelfflError(f"{run.folder.path}: kept no models to attack; train it again with --keep-models personal")
+    if OWNER not in run.trained and not run.config.init:  # a start may have seen it
+        raise SelfflError(
+            f"{run.folder.path}: client {OWNER}, whose texts hold the canary, never took part in its training, so "
+            "there is nothing to read out; train again for more rounds, without --new-clients"
+        )
     words, tags = (bytes(run.shards.shared[name].tolist()).decode().split("\n") for name in ("vocabulary", "tags"))
     text = str(notes["canary"]).split()
     code = np.array([int(digit) for digit in text[1:]])
@@ -86,7 +91,8 @@ def canary_text(run: Scored) -> dict[str, float]:
     attack = Attack(network, words.index(text[0]), [words.index(str(d)) for d in range(10)], wanted, run.config.seed)
     models = [] if theta is None else [("global", theta)]
     if rows is not None:
-        models += [("owner" if i == OWNER else "others", rows[i]) for i in range(min(len(rows), 1 + OTHERS))]
+        others = [client for client in run.roles.sample.tolist() if client != OWNER][:OTHERS]
+        models += [("owner" if i == OWNER else "others", rows[i]) for i in (OWNER, *others)]
     found: dict[str, list[list[float]]] = {}
     for kind, vector in models:
         run.model.vector.copy_(vector)

@@ -37,7 +37,7 @@ def membership(run: Scored) -> dict[str, float]:
         raise SelfflError(f"{run.folder.path}: kept no models to attack; train it again with --keep-models personal")
     losses: dict[str, list[list[np.ndarray]]] = {"global": [[], []], "personal": [[], []]}
     parts = [run.part("train"), run.part("test")]
-    for client in range(run.shards.num_clients):
+    for client in run.trained.tolist():  # the samples of any other client are no members
         for kind, vector in (("global", theta), ("personal", None if rows is None else rows[client])):
             if vector is None or any(part.sizes[client] == 0 for part in parts):
                 continue

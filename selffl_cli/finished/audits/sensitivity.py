@@ -87,7 +87,7 @@ def sensitivity(run: Scored) -> dict[str, float]:
     every = max(1, -(-len(part.y) // MOST))
     found = {"group.accuracy": accuracy, "group.majority": majority}
     values: dict[str, list[np.ndarray]] = {"global": [], "personal": []}
-    for client in range(run.shards.num_clients):
+    for client in run.roles.sample.tolist():
         begin, end = part.offsets[client], part.offsets[client + 1]
         taken = np.arange(begin + (-begin) % every, end, every)
         if not len(taken):

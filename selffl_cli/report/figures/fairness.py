@@ -16,11 +16,9 @@ ALIKE = 1.25  # clients whose sizes differ by less than this factor are neither
 
 
 def client_scores(run: Run, metric: str) -> pd.DataFrame:
-    """Of every client with test samples: n_train, group, and `personal` and `global` test figure where recorded."""
-    clients = run.folder.clients.to_pandas()
+    """Of every judged client with test samples: n_train, group, and the `personal` and `global` figure recorded."""
+    clients = run.judged_clients()
     clients = clients[clients["n_test"] > 0]
-    if run.folder.record["train"].get("new_clients"):
-        clients = clients[clients["participations"] > 0]  # the others were held out
     kind = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
     found = {"n_train": clients["n_train"], "group": clients["group"]}
     for model in ("personal", "global"):

@@ -58,7 +58,7 @@ def client_data(results: Results) -> dict[str, Any]:
         for run in results.finished:
             if run.label != label or run.setting != setting:
                 continue
-            frame = results.clients(run)
+            frame = run.judged_clients()
             names = {"n_train", "n_test", "test_personal_correct", "test_global_correct"}
             if not names <= set(frame.columns):
                 continue

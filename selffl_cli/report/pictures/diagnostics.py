@@ -93,7 +93,7 @@ def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
     for run in results.finished:
         if run.label != label or run.setting != setting:
             continue
-        clients = results.clients(run)
+        clients = run.judged_clients()
         columns = [f"test_personal_{kind}", f"test_global_{kind}"]
         if not set(columns) <= set(clients.columns):
             continue
