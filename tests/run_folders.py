@@ -11,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from data_prep.prepare import arguments, read_options
+from selffl_cli import methods, models
 from selffl_cli.config.experiment import Experiment
+from selffl_cli.config.run import ENGINE_VERSION
+from selffl_cli.config.train import TrainConfig
+from selffl_cli.continual.options import VERSION as MEMORY_VERSION
+from selffl_cli.errors import UsageError
 from selffl_cli.files.toml import toml_text
 from selffl_cli.report.build import Report, build
 
@@ -41,13 +47,15 @@ def write_run(
     calibrated: int = 2,
     sent: int = 1000,
     known: Callable[[int], int] | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Path:
     """One finished run: `accuracy` is the global test figure at each evaluated round; the personal one lies
     `personal` above it. A round costs `gradients` gradient evaluations. `status` "" leaves the run
     unfinished. Steps are calibrated from the round `calibrated` on;
     `sent` bytes go up in a round. `known(round)` of the participants are known, and take their steps from uncertainty
-    once steps are calibrated."""
+    once steps are calibrated. A label that is no method is FedAvg's."""
     setting = setting or {}
+    method, version = methods.resolve(label if _is_method(label) else "fedavg", options or {})
     rng = np.random.default_rng(seed)
     folder = root / experiment / f"digits-{label}-s{seed}-{key}"
     folder.mkdir(parents=True)
@@ -64,22 +72,17 @@ def write_run(
             "hash": data_hash or f"{setting}-{seed}",
             "partition": "dirichlet:alpha=0.3",
             "clients": clients,
-            "arguments": {"clients": clients, "validation": 0.1},
+            "arguments": _arguments(clients, seed, setting),
         },
-        "model": {"name": "mlp", "hidden": [32]},
-        "train": train
-        or {
-            "rounds": rounds,
-            "participation": 0.5,
-            "local_epochs": 1,
-            "batch_size": 10,
-            "learning_rate": 0.1,
-            "eval_every": 5,
-            "dtype": "float32",
-        },
-        "method": {"name": label, "steps": "calibrated"},
-        "versions": {"engine": 1, "model": 1, "method": 1},
+        "model": models.resolve({"name": "mlp", "hidden": [32]})[0],
+        "train": TrainConfig.model_validate(
+            train or {"rounds": rounds, "participation": 0.5, "local_epochs": 1, "eval_every": 5}
+        ).model_dump(mode="json", exclude_none=True),
+        "method": method,
+        "versions": {"engine": ENGINE_VERSION, "model": 1, "method": version},
     }
+    if record["train"]["periods"]:
+        record["versions"]["memory"] = MEMORY_VERSION
     (folder / "run.toml").write_text(toml_text(record))
     environment = {
         "selffl": "0.1.0",
@@ -128,7 +131,7 @@ def write_run(
         if number in accuracy:
             line["eval"] = final = {
                 part: {
-                    kind: _figures(metric, accuracy[number] + shift + (0.01 if part == "train" else 0))
+                    kind: _figures(metric, accuracy[number] + shift + (0.005 if part == "train" else 0))
                     for kind, shift in (("global", 0.0), ("personal", personal))
                     if kind == "personal" or has_global
                 }
@@ -167,12 +170,31 @@ def write_run(
     return folder
 
 
+def _is_method(label: str) -> bool:
+    try:
+        methods.resolve(label, {})
+    except UsageError:
+        return False
+    return True
+
+
+def _arguments(clients: int, seed: int, setting: dict[str, Any]) -> dict[str, Any]:
+    """As prepared; an option that digits do not have stands as it was swept."""
+    swept = {key.removeprefix("data."): value for key, value in setting.items() if key.startswith("data.")}
+    options = {"clients": clients, "partition": "dirichlet:alpha=0.3", "seed": seed, **swept}
+    try:
+        options = arguments(read_options("digits", options))
+    except UsageError:
+        options["validation"] = 0.1
+    return {key: value for key, value in options.items() if value is not None}
+
+
 def _figures(metric: str, value: float) -> dict[str, float]:
-    worse = value - 0.1 if metric == "accuracy" else 1.5 * value
+    worse = max(value - 0.1, 0.0) if metric == "accuracy" else 1.5 * value
     return {
         metric: value,
         "loss": 1 - value,
-        "client_mean": value - 0.01,
+        "client_mean": max(value - 0.01, 0.0),
         "worst_tenth": worse,
         "p10": worse,
         "std": 0.05,
@@ -190,16 +212,20 @@ WHAT = "test.personal.accuracy"
 
 
 def experiment(**changes: Any) -> Experiment:
-    content = {
+    """Methods that are none are FedAvg under another label."""
+    content: dict[str, Any] = {
         "name": "made",
         "title": "Made",
         "seeds": [0, 1, 2, 3, 4],
-        "data": {"name": "digits", "clients": 20},
+        "data": {"name": "digits", "clients": 20, "partition": "dirichlet:alpha=0.3"},
         "model": {"name": "mlp", "hidden": [32]},
         "train": {"rounds": 20, "participation": 0.5, "local_epochs": 1, "eval_every": 5},
         "methods": {"actperfl": {}, "fedavg": {}, "local": {}},
     }
-    return Experiment.model_validate({**content, **changes})
+    content = {**content, **changes}
+    known = {label: table for label, table in content["methods"].items() if table or _is_method(label)}
+    content["methods"] = {label: known.get(label, {"method": "fedavg"}) for label in content["methods"]}
+    return Experiment.model_validate(content)
 
 
 def claim(left: str, right: str | float, relation: str = "greater", **rest: Any) -> dict[str, Any]:

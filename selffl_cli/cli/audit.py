@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import options as opt
+
 if TYPE_CHECKING:
     from ..finished.run import Scored
 
-Runs = Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)]
+Runs = Annotated[
+    list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False, callback=opt.only_runs)
+]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Where the runs' shards are now.", show_default=False)]
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}

@@ -12,6 +12,7 @@ import typer
 from ..errors import UsageError
 from ..files.atomic import write_whole
 from ..safe_text import csv_cell
+from . import options as opt
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,9 @@ class Split(StrEnum):
 
 
 def eval_(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False, callback=opt.only_runs)
+    ],
     part: Annotated[
         list[Split] | None,
         typer.Option("--part", help="Part to score on; may be repeated. Default: all three.", show_default=False),

@@ -23,8 +23,8 @@ SETTINGS_A_TABLE = 4
 def final_table(runs: Sequence[RunFolder], current: Collection[str] = ()) -> RenderableType:
     """Finished runs of an experiment, one row a method: means over seeds of the last evaluation.
 
-    `current` are the labels that were just run; their rows are marked. Several folders of one method, setting
-    and seed: the last one started counts. For a sweep the main figure of personal models alone, a column a
+    `current` are the labels of which runs were trained now; their rows are marked. Several folders of one method,
+    setting and seed: the last one started counts. For a sweep the main figure of personal models alone, a column a
     setting. Fits 80 columns. Intervals are `selffl report`'s business.
     """
     groups = _group(runs)
@@ -54,7 +54,9 @@ def _whole(
         if any(_figure(final, part, model, metric) is not None for final in finals)
     ]
     table = _table(f"Finished runs: {words(main)}, mean over seeds", current)
-    table.caption = ("→ just run; " if current else "") + "worst tenth: mean test figure of the worst 10 % of clients"
+    table.caption = (
+        "→ trained now; " if current else ""
+    ) + "worst tenth: mean test figure of the worst 10 % of clients"
     for name in ("seeds", *(column[0] for column in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     for label in labels:
@@ -78,7 +80,7 @@ def _swept(groups: Groups, labels: list[str], settings: list[str], main: str, cu
 
 def _table(title: str, current: Collection[str]) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left", collapse_padding=True)
-    table.caption = "→ just run" if current else None
+    table.caption = "→ trained now" if current else None
     table.add_column("method", overflow="fold", min_width=12)
     return table
 

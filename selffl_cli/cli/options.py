@@ -253,3 +253,9 @@ Store = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+
+
+def only_runs(paths: list[Path]) -> list[Path]:
+    """Paths without what else lies beside runs, so that `runs/EXPERIMENT/*` names the runs."""
+    beside = ("report", "tuning", "tuning.json")
+    return [path for path in paths if path.name not in beside or (path / "run.toml").exists()] or paths

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
+from . import options as opt
+
 
 class Axis(StrEnum):
     """What curves are drawn over."""
@@ -29,40 +32,70 @@ def report(
     ],
     runs: Annotated[Path, typer.Option("--runs", file_okay=False, help="Where the run folders are.")] = Path("runs"),
     out: Annotated[
-        Path, typer.Option("--out", "-o", file_okay=False, help="Where to write; in a folder of the experiment's name.")
-    ] = Path("results"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            file_okay=False,
+            help="Write to OUT/EXPERIMENT, such as results. Default: RUNS/EXPERIMENT/report.",
+            show_default=False,
+        ),
+    ] = None,
     x: Annotated[list[Axis], typer.Option("--x", "-x", help="Draw curves over this; may be repeated.")] = DEFAULT_AXES,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 when a required claim is not reproduced.")] = False,
+    include: Annotated[
+        bool, typer.Option("--include", help="Show runs that the TOML does not state too, under labels of their own.")
+    ] = False,
+    data: opt.Data = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="As in train.", show_default=False)] = None,
+    set_: opt.Settings = None,
+    init: opt.Init = None,
 ) -> None:
     """Turn an experiment's runs into tables, curves and judged claims.
 
-    Reads RUNS/EXPERIMENT and writes OUT/EXPERIMENT: a page (README.md) with the claims ledger, tables in
-    Markdown, LaTeX and CSV, and pictures in PNG and SVG. The same runs give the same bytes.
+    Reads RUNS/EXPERIMENT and writes RUNS/EXPERIMENT/report, or OUT/EXPERIMENT: a page (README.md) with the claims
+    ledger, tables in Markdown, LaTeX and CSV, and pictures. The same runs give the same bytes. A report holds the runs
+    that the experiment's TOML states as it is now; runs that were trained with --data, --rounds, --set or --init are
+    shown when the same options are given here.
     """
     from rich.text import Text
 
     from ..config.experiment import load_experiment
+    from ..planning.stated import given
     from ..planning.tuning import tuned
+    from .start import Asked, read_settings
     from .terminal import Terminal
 
-    loaded = tuned(load_experiment(experiment), runs)
+    asked = Asked(experiment, [], list(data or []), list(set_ or []), runs, init=init, rounds=rounds)
+    overrides, places = read_settings(asked)
+    loaded = load_experiment(experiment, overrides)
+    stated = given(places.shards, init)
+    if check and not any(claim.required for claim in loaded.claims):
+        raise UsageError(
+            f"--check: {loaded.name} states no claim with required = true, so there is nothing that could fail; state "
+            "one, or leave --check out"
+        )
     command = ["selffl", "report", experiment]
-    command += ["--runs", str(runs)] * (runs != Path("runs")) + ["--out", str(out)] * (out != Path("results"))
+    for name, value in (("--runs", runs if runs != Path("runs") else None), ("--out", out), *(
+        ("--data", text) for text in data or []), ("--rounds", rounds), ("--init", init)):  # fmt: skip
+        command += [name, str(value)] if value is not None else []
+    command += [word for text in set_ or [] for word in ("--set", text)] + ["--include"] * include
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
     console = Terminal()
     with Terminal(stderr=True).status("starting") as status:
-        from ..report.build import build
+        from ..report.build import Selection, build
         from ..report.console import print_report
         from ..report.ledger import check as check_claims
 
         made = build(
-            loaded,
+            tuned(loaded, runs, stated=stated, say=lambda text: console.print(text, style="yellow")),
             runs,
             out,
             [axis.value for axis in dict.fromkeys(x)],
             shlex.join(command),
             lambda text: status.update(Text(f"{text} …")),
+            Selection(stated, include),
         )
     print_report(made, console)
     console.print(f"page: {made.folder / 'README.md'}", soft_wrap=True)

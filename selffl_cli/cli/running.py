@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..launchers.one import Outcome, Stop
     from ..planning.plan import PlannedRun, Request
     from ..training.loop import Training
+    from .start import Asked
 
 
 @dataclass
@@ -145,30 +147,43 @@ def tune_first(request: Request, options: RunOptions, console: Console) -> None:
     console.print(table)
 
 
-def print_results(request: Request, planned: list[PlannedRun], outcome: Outcome, console: Console) -> None:
-    """The table of this experiment's finished runs, where they are, and what to type next."""
+def print_results(
+    request: Request, planned: list[PlannedRun], console: Console, asked: Asked, before: Collection[Path] = ()
+) -> None:
+    """The table of what was planned, beside the experiment's other methods under the same options; what to type next.
+
+    before: folders that were finished when the command began.
+    """
     from rich.text import Text
 
     from ..config.run import WARM_START
-    from ..runs.folder import find_runs
+    from ..runs.folder import RunFolder
     from .final_table import final_table
 
-    name = request.experiment.name
-    hashes = {run.config.data["hash"] for run in planned}
-    finished = [
-        folder
-        for folder in find_runs(request.runs, name)
-        if folder.result is not None
-        and folder.record["label"] != WARM_START
-        and folder.record["data"]["hash"] in hashes
-    ]
-    console.print(final_table(finished, {run.config.label for run in planned}))
-    where = planned[-1].folder if len(planned) == 1 else request.runs / name
+    own = list(dict.fromkeys(run.folder for run in planned if run.config.label != WARM_START))
+    beside = [run.folder for run in _whole_plan(request) if run.config.label != WARM_START]
+    finished = [folder for path in dict.fromkeys([*beside, *own]) if (folder := RunFolder(path)).result is not None]
+    trained = [path for path in own if path not in before]
+    now = {run.config.label for run in planned if run.folder in trained}
+    console.print(final_table(finished, now))
+    console.print(
+        f"{len(own)} run{'s' * (len(own) != 1)} planned: {len(own) - len(trained)} found finished, {len(trained)} "
+        "trained now"
+    )
+    where = planned[-1].folder if len(planned) == 1 else request.runs / request.experiment.name
     console.print(f"runs: {where}", soft_wrap=True)
     missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
-    extra = "" if request.runs == Path("runs") else f" --runs {shlex.quote(str(request.runs))}"
-    shards = "" if request.data is None else f" --data {shlex.quote(str(request.data))}"
-    shards += "" if request.data_folder == Path("data") else f" --data {shlex.quote(f'{request.data_folder}/')}"
-    step = f"train {shlex.quote(name)}{shards}" if missing else f"report {shlex.quote(name)}"
+    step = ["train" if missing else "report", asked.experiment, *asked.words(source=bool(missing))]
     why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
-    console.print(Text.assemble("next: ", (f"selffl {step}{extra}", "bold"), f"  {why}"), soft_wrap=True)
+    line = Text.assemble("next: ", (shlex.join(["selffl", *step]), "bold"), f"  {why}")
+    console.print(line, soft_wrap=True)
+
+
+def _whole_plan(request: Request) -> list[PlannedRun]:
+    """The runs of all the experiment's methods with these options and seeds; none where they cannot be planned."""
+    from ..planning.plan import plan
+
+    try:
+        return plan(replace(request, methods=[], label="")) if request.methods else []
+    except SelfflError:
+        return []

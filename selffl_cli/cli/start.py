@@ -32,6 +32,16 @@ class Asked:
     init: Path | None = None
     seeds: str | None = None
     rounds: int | None = None
+    label: str = ""
+
+    def words(self, source: bool = True) -> list[str]:
+        """The options that say what is trained, as they were typed; `report` knows all but the source."""
+        given = [*(("--data", text) for text in self.data), *(("--set", text) for text in self.settings)]
+        given += [("--rounds", str(self.rounds))] * (self.rounds is not None)
+        given += [("--init", str(self.init))] * (self.init is not None)
+        given += [("--source", str(self.source))] * (source and self.source is not None)
+        given += [("--runs", str(self.runs))] * (self.runs != Path("runs"))
+        return [word for pair in given for word in pair]
 
 
 @dataclass
@@ -114,6 +124,7 @@ def start(asked: Asked, how: How, body: Callable[[Request, RunOptions], None]) -
             source=asked.source,
             runs=asked.runs,
             init=asked.init,
+            label=asked.label,
         )
         device = team.device if team else default_device(how.device)
         if team:

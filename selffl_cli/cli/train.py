@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,16 @@ def train(
             rich_help_panel=opt.WHAT,
         ),
     ] = None,
+    label: Annotated[
+        str,
+        typer.Option(
+            "--label",
+            metavar="NAME",
+            help="A name for a variant of one method, so that it stands in a row of its own.",
+            show_default=False,
+            rich_help_panel=opt.WHAT,
+        ),
+    ] = "",
     set_: opt.Settings = None,
     source: opt.Source = None,
     init: opt.Init = None,
@@ -61,7 +72,8 @@ def train(
     client_store: opt.Store = opt.ClientStore.memory,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
-    asked = Asked(experiment, list(method or []), list(data or []), list(set_ or []), runs, source, init, seeds, rounds)
+    asked = Asked(experiment, list(method or []), list(data or []), list(set_ or []), runs, source, init)
+    asked.seeds, asked.rounds, asked.label = seeds, rounds, label
     how = How(
         workers, jobs, stack_seeds, launcher == opt.LauncherName.ray, address, gpus_per_run, device, engine.value,
         deterministic, keep_models.value, client_store.value, budget, checkpoint_seconds,
@@ -69,18 +81,23 @@ def train(
 
     def carry(request: Request, options: RunOptions) -> None:
         from ..planning.plan import plan
+        from ..planning.stated import given
         from ..planning.tuning import tuned
         from .running import carry_out, print_results
         from .terminal import Terminal
 
         console = Terminal()
-        request.experiment = tuned(request.experiment, runs, request.methods)
+        stated = given(request.data, request.init)
+        say = partial(console.print, style="yellow", soft_wrap=True)
+        request.experiment = tuned(request.experiment, runs, request.methods, stated, say)
         planned = plan(request)
         if dry_run:
             from .dry_run import print_costs
 
             print_costs(planned, options.workers, options.device, console)
             return
-        print_results(request, planned, carry_out(planned, options, console), console)
+        before = {run.folder for run in planned if (run.folder / "result.json").exists()}
+        carry_out(planned, options, console)
+        print_results(request, planned, console, asked, before)
 
     start(asked, how, carry)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import methods, models
-from ..config.experiment import Experiment, TrainConfig, apply_setting, train_config
+from ..config.experiment import NAME, Experiment, TrainConfig, apply_setting, train_config
 from ..config.run import ENGINE_VERSION, WARM_START, RunConfig
 from ..config.spec import parse_spec
 from ..continual.options import VERSION as MEMORY_VERSION
@@ -19,8 +19,9 @@ from ..privacy.budget import budget_of
 from ..registry import reference
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model, init_file
-from ..shards import Shards, sha256
+from ..shards import Shards, read_manifest, sha256
 from .checks import check_model, check_periods, check_sampler, check_stop, private_options
+from .settings import settings_of
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Request:
     source: str | None = None
     runs: Path = Path("runs")
     init: Path | None = None
+    label: str = ""  # of its own for the one method, which then stands beside the experiment's
     folder: str = ""  # run folders below runs/EXPERIMENT/, when not right there
 
 
@@ -79,6 +81,21 @@ def select(experiment: Experiment, wanted: list[str]) -> dict[str, dict[str, Any
     return chosen
 
 
+def labelled(chosen: dict[str, dict[str, Any]], label: str, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """The one method that was chosen, under a label of its own; UsageError for a label that another run has."""
+    if not label:
+        return chosen
+    if len(chosen) != 1:
+        raise UsageError(f"--label {label}: names a variant of one method; add --method METHOD")
+    if label in experiment.methods or label == WARM_START or not NAME.fullmatch(label):
+        raise UsageError(
+            f"--label '{label}': give a name that is no label of {experiment.name}, of letters, digits, '.', '_', '+' "
+            "and '-'"
+        )
+    (name, table), *_ = chosen.items()
+    return {label: {"method": name, **table}}
+
+
 def plan(request: Request) -> list[PlannedRun]:
     """Every run of the request, in order of setting, seed and method; prepares shards that are missing."""
     given = init_file(request.init)
@@ -86,9 +103,10 @@ def plan(request: Request) -> list[PlannedRun]:
     tried: set[str] = set()  # models, each on data of its kind
     runs: list[PlannedRun] = []
     opened: dict[Path, Shards] = {}
-    for setting in request.experiment.settings():
+    manifest = None if request.data is None else read_manifest(request.data)
+    for setting in settings_of(request.experiment, manifest):
         experiment = apply_setting(request.experiment, setting)
-        chosen = select(experiment, request.methods)
+        chosen = labelled(select(experiment, request.methods), request.label, experiment)
         # everything that can be wrong in the request is found before any data is prepared
         resolved = {label: resolve_method(experiment, label, table) for label, table in chosen.items()}
         models.resolve(experiment.model)

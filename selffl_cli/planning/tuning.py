@@ -19,6 +19,7 @@ from ..files.regular import read_regular
 from ..metrics.names import ACCURACY, main_metric
 from ..runs.folder import RunFolder
 from ..runs.schema import Number, Open, check
+from .stated import Given, given, stated_runs, words
 
 if TYPE_CHECKING:  # plan imports torch, which a report does without
     from .plan import PlannedRun, Request
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # plan imports torch, which a report does without
     Trials = list[tuple[str, dict[str, Any], PlannedRun]]  # label, options tried, and their run
 
 FILE = "tuning.json"  # in runs/EXPERIMENT/
+LENGTH = ("train.rounds", "train.eval_", "train.stop_at", "versions.")  # in which trials and runs may differ
 FOLDER = "tuning"  # the trials' run folders, below it
 
 
@@ -44,6 +46,7 @@ class Record(Open):
     score: str
     chosen: dict[str, dict[str, Any]]
     trials: list[Trial]
+    tuned_for: dict[str, dict[str, Any]] = {}  # of each method: data, model, [train] and its other options
 
 
 def with_options(experiment: Experiment, label: str, options: dict[str, Any]) -> Experiment:
@@ -115,7 +118,10 @@ def record(request: Request, trials: Trials) -> dict[str, Any]:
             if label not in best or value > best[label]:
                 best[label], chosen[label] = value, options
         content = {"seed": experiment.tuning.seed, "rounds": experiment.tuning.rounds, "score": experiment.tuning.score,
-                   "part": "validation", "chosen": chosen, "trials": rows}  # fmt: skip
+                   "part": "validation", "chosen": chosen, "trials": rows,
+                   "tuned_for": before.get("tuned_for", {}) | {
+                       label: asked_of(experiment, label, given(request.data, request.init)) for label in best
+                   }}  # fmt: skip
         write_whole(path, json.dumps(seal(content), indent=1) + "\n")
     return content
 
@@ -133,12 +139,29 @@ def read(path: Path) -> dict[str, Any]:
         raise SelfflError(f"{path}: damaged ({error}); delete it and tune again") from None
 
 
-def tuned(experiment: Experiment, runs: Path, trained: Collection[str] | None = None) -> Experiment:
+def asked_of(experiment: Experiment, label: str, stated: Given) -> dict[str, Any]:
+    """What a choice is made for: data, model, start and training of a method, but for its length and its grid."""
+    assert experiment.tuning is not None
+    tried = {key if key.startswith("train.") else f"method.{key}" for key in experiment.tuning.grids[label]}
+    plain = experiment.model_copy(update={"sweep": {}})
+    run = next(run for run in stated_runs(plain, stated) if run.label == label)
+    return {key: value for key, value in run.options.items() if key not in tried and not key.startswith(LENGTH)}
+
+
+def tuned(
+    experiment: Experiment,
+    runs: Path,
+    trained: Collection[str] | None = None,
+    stated: Given | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Experiment:
     """The experiment with the choices of its tuning, where it has been tuned.
 
     trained: methods that are about to be trained ([]: all); UsageError for one whose choice was made under another
-    [tuning] table than the experiment has now.
+    [tuning] table than the experiment has now. A choice that was made for other data, another model or other training
+    is not used, and `say` is told so.
     """
+    untuned = experiment
     path = runs / experiment.name / FILE
     content = read(path)
     for label, options in content.get("chosen", {}).items():
@@ -149,8 +172,24 @@ def tuned(experiment: Experiment, runs: Path, trained: Collection[str] | None = 
                     f"{path}: {label} was tuned under another [tuning] table than {experiment.name} has now; tune it "
                     f"again with selffl tune {experiment.name} --method {label}, or delete the file"
                 )
+            other = _other(content, untuned, label, stated or Given())
+            if other:
+                say(
+                    f"{label} was tuned for other runs ({other}), so its choice is not used; tune it again with: "
+                    f"selffl tune {experiment.name} --method {label}"
+                )
+                continue
             experiment = with_options(experiment, label, options)
     return experiment
+
+
+def _other(content: Mapping[str, Any], experiment: Experiment, label: str, stated: Given) -> str:
+    """In what a choice was made for something else, in words; "" when it was made for this."""
+    was = content.get("tuned_for", {}).get(label)
+    if was is None:
+        return "its record does not say for which"
+    now = asked_of(experiment, label, stated)
+    return words({key: was.get(key) for key in {**now, **was} if was.get(key) != now.get(key)})
 
 
 def _alike(content: Mapping[str, Any], tuning: Tuning) -> bool:

@@ -1,16 +1,20 @@
-"""`selffl report`: everything that results/EXPERIMENT/ holds."""
+"""`selffl report`: everything that a report's folder holds."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.experiment import Experiment
 from ..files.atomic import sync_folder
 from ..files.locks import alone
+from ..files.regular import read_regular
+from ..planning.stated import Given
+from ..shards import sha256
 from .collect import collect
 from .html.page import NAME as HTML
 from .html.page import html_page
@@ -34,17 +38,20 @@ extra(target_section)
 extra(privacy_section)
 extra(planted_section)
 
-PICTURES = (
-    "curves-*",
-    "sweep",
-    "sweep-uncertainty",
-    "differences",
-    "uncertainty",
-    "clients",
-    "worst-tenth",
-    "fairness",
-)
+OWN = "report"  # the folder beside the runs, where a report goes that is asked for without --out
+MADE = ".made.json"  # {file: sha256} of what the last report wrote
+PICTURES = ("curves-*", "sweep", "sweep-uncertainty", "differences", "uncertainty", "clients", "worst-tenth",
+            "fairness", "privacy", "det-*", "planted", "replay", "forgetting")  # fmt: skip
+FORMER = ("claims.csv", "wakeword.*", "table-*.tex", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")))
 PAGE = "README.md"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which runs are shown: what was given beside the TOML, and whether runs that it does not state are shown too."""
+
+    given: Given = field(default_factory=Given)
+    include: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,30 +68,34 @@ class Report:
 def build(
     experiment: Experiment,
     runs: Path,
-    out: Path,
+    out: Path | None,
     axes: Sequence[X],
     command: str,
     say: Callable[[str], None] = lambda text: None,
+    selection: Selection | None = None,
 ) -> Report:
-    """Read the runs, judge the claims, then write OUT/EXPERIMENT; an error leaves the disk as it was.
+    """Read the runs, judge the claims, then write OUT/EXPERIMENT, or RUNS/EXPERIMENT/report without `out`.
 
-    Everything is made in a hidden folder and each file renamed to its place when all are there, the page last.
+    An error leaves the disk as it was. Everything is made in a hidden folder and each file renamed to its place when
+    all are there, the page last.
     """
     say("reading runs")
-    results = collect(experiment, runs)
+    selection = selection or Selection()
+    results = collect(experiment, runs, selection.given, selection.include)
     both = summaries(results)
     entries = ledger(results, both)
     made = tables(results, both)
-    target, folder = out / experiment.name, out / f".{experiment.name}.part"
-    out.mkdir(parents=True, exist_ok=True)
-    with alone(out / f".{experiment.name}.lock", say):
+    target = runs / experiment.name / OWN if out is None else out / experiment.name
+    folder = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with alone(target.with_name(f".{target.name}.lock"), say):
         shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
         folder.mkdir()
         try:
             pictures = _draw(results, both, folder, axes, say)
             say("writing tables")
             _write(results, both, entries, made, pictures, command, folder)
-            _put_in_place(folder, target, pictures)
+            _put_in_place(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return Report(results, both, entries, made, target)
@@ -106,23 +117,36 @@ def _write(
     (folder / HTML).write_text(html_page(results, both, entries, made, folder, command), encoding="utf-8")
 
 
-def _put_in_place(folder: Path, target: Path, pictures: list[str]) -> None:
-    """Every file of `folder` over its forerunner in `target`; pictures no longer shown go."""
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Every file of `folder` over its forerunner in `target`; what an earlier report made and this one does not, goes.
+
+    A file of that name which is no longer as it was made is somebody's own, and stays.
+    """
+    made = {path.name: sha256(path) for path in folder.iterdir()}
+    (folder / MADE).write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
     target.mkdir(exist_ok=True)
-    written = sorted(folder.iterdir(), key=lambda path: (path.name == PAGE, path.name))
-    for path in written:
+    stale = [name for name in _made_before(target) if name not in made]
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name == PAGE, path.name)):
         os.replace(path, target / path.name)
-    for path in target.glob("table-*.tex"):
-        if path.name not in {path.name for path in written}:
-            path.unlink()
-    for pattern in PICTURES:
-        for path in [*target.glob(f"{pattern}.png"), *target.glob(f"{pattern}.svg")]:
-            if path.stem not in pictures:
-                path.unlink()
+    for name in stale:
+        (target / name).unlink(missing_ok=True)
     sync_folder(target)
+
+
+def _made_before(target: Path) -> list[str]:
+    """Files in `target` that an earlier report made, by its list; older reports left none, but used these names."""
+    try:
+        listed = json.loads(read_regular(target / MADE))
+        names = {str(name): str(digest) for name, digest in listed.items()}
+    except FileNotFoundError:
+        return [path.name for name in FORMER for path in target.glob(name) if path.is_file()]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return []
+    own = [name for name in names if Path(name).name == name and (target / name).is_file()]
+    return [name for name in own if sha256(target / name) == names[name]]
 
 
 def _draw(results: Results, both: Summaries, folder: Path, axes: Sequence[X], say: Callable[[str], None]) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +13,62 @@ import pandas as pd
 from ..config.experiment import Experiment
 from ..config.run import WARM_START
 from ..errors import SelfflError
-from ..metrics.names import main_metric
+from ..metrics.names import ACCURACY, ERRORS, main_metric
+from ..planning.stated import Given
 from ..runs.folder import find_runs
+from ..runs.impossible import impossible
 from .figures.audits import audit_points
 from .figures.detection import Detection, detection
 from .figures.fairness import final_points
 from .figures.remarks import silent, uncalibrated
 from .figures.target import target_points
-from .results import SIZE, UNSIZED, Results, Run, short_text
-from .select_runs import choose, refuse_mixed
+from .results import Results, Run, short_text
+from .select_runs import Chosen, choose
 
 
-def collect(experiment: Experiment, root: Path) -> Results:
-    """Read the runs of an experiment under `root`; refuses what must not stand in one table."""
+def collect(experiment: Experiment, root: Path, given: Given | None = None, include: bool = False) -> Results:
+    """Read the runs of an experiment under `root`: those that its TOML states now; with `include` the others too."""
     folders = [f for f in find_runs(root, experiment.name) if f.record["label"] != WARM_START]
+    place = "" if root == Path("runs") else f" --runs {root}"
     if not folders:
         raise SelfflError(
-            f"no runs of '{experiment.name}' in {root}; make them with: selffl train {experiment.name}"
-            + ("" if root == Path("runs") else f" --runs {root}")
+            f"no runs of '{experiment.name}' in {root}; make them with: selffl train {experiment.name}{place}"
         )
-    ends = {folder.path: folder.result for folder in folders}
-    done = [folder for folder in folders if ends[folder.path] is not None]
-    notes = [f"Not finished, so left out: `{folder.path.name}`." for folder in folders if folder not in done]
+    done = [folder for folder in folders if folder.result is not None]
+    notes = [f"Not finished, so left out: `{folder.path.name}`." for folder in folders if folder.result is None]
     if not done:
         raise SelfflError(
             f"none of the {len(folders)} runs in {root / experiment.name} is finished; go on with: selffl "
-            f"train {experiment.name}"
+            f"train {experiment.name}{place}"
         )
-    chosen, remarks = choose(experiment, done)
-    refuse_mixed(chosen)
-    names = _setting_names([folder.record.get("setting", {}) for folder in chosen], experiment)
-    runs = [
-        Run(
-            f.record["label"],
-            names[_frozen(f.record.get("setting", {}))],
-            int(f.record["seed"]),
-            f,
-            ends[f.path] or {},
+    chosen = choose(experiment, done, given or Given())
+    remarks = chosen.note(include)
+    if not chosen.stated and not include:
+        raise SelfflError(
+            f"no run in {root / experiment.name} is one that the TOML of '{experiment.name}' states as it is now. "
+            f"{' '.join(remarks)} Make its runs with: selffl train {experiment.name}{place}"
         )
-        for f in chosen
-    ]
+    shown = chosen.stated + (chosen.variants() if include else [])
+    names = _setting_names([placed.setting for placed in shown], experiment)
+    runs = [Run(p.label, names[_frozen(p.setting)], p.seed, p.folder, p.folder.result or {}) for p in shown]
+    read = Reading(runs)
+    notes += read.notes
+    if not read.runs:
+        raise SelfflError(f"the runs of '{experiment.name}' in {root} cannot be reported: {' '.join(read.notes)}")
+    return _results(experiment, chosen, read, names, notes, remarks)
+
+
+def _results(
+    experiment: Experiment, chosen: Chosen, read: Reading, names: dict[tuple[tuple[str, Any], ...], str],
+    notes: list[str], remarks: list[str],
+) -> Results:  # fmt: skip
+    """The frames of these runs, with the figures that are computed from several of them."""
+    runs, points = read.runs, read.points()
+    own = {place.label for place in chosen.stated}
     labels = sorted({run.label for run in runs}, key=lambda label: _position(list(experiment.methods), label))
     settings = {name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)}
-    runs = for_every_size(runs, settings)
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
-    points, spread = (pd.concat(frames, ignore_index=True) for frames in zip(*map(_read, runs), strict=True))
-    if points.empty:
-        raise SelfflError(f"the runs of '{experiment.name}' in {root} recorded no figure; train them again")
     metric = main_metric({what.rpartition(".")[2] for what in points["what"]})
     more = [final_points(points, [run for run in runs if not run.diverged], metric)]
     more.append(target_points(points, experiment.report))
@@ -79,23 +86,41 @@ def collect(experiment: Experiment, root: Path) -> Results:
         if run.diverged:
             why = run.result.get("message") or f"in round {run.result.get('round', '?')}"
             notes.append(f"Diverged, so in no mean: {run.label}, seed {run.seed}{_in(run.setting)}: {why}.")
-    return Results(experiment, runs, labels, settings, points, spread, notes + remarks, [found] if found else [])
+    included = frozenset(labels) - own
+    return Results(
+        experiment, runs, labels, settings, points, read.spread(), notes + remarks, included, [found] if found else []
+    )
 
 
-def for_every_size(runs: Sequence[Run], settings: dict[str, dict[str, Any]]) -> list[Run]:
-    """The runs, those of memories without a size once for each swept size: one such run serves a whole sweep."""
-    out = list(runs)
-    for run in runs:
-        train = run.folder.record["train"]
-        if not train.get("periods") or train.get("memory", "none") not in UNSIZED or SIZE not in settings[run.setting]:
-            continue
-        own = {key: value for key, value in settings[run.setting].items() if key != SIZE}
-        for name, values in settings.items():
-            alike = {key: value for key, value in values.items() if key != SIZE} == own
-            taken = any((r.label, r.setting, r.seed) == (run.label, name, run.seed) for r in out)
-            if alike and not taken:
-                out.append(replace(run, setting=name))
-    return out
+class Reading:
+    """The figures of runs, of those left out whose figures cannot be, and of those of another task than the first's."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs: list[Run] = []
+        self.notes: list[str] = []
+        self._frames: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+        metric = ""
+        for run in runs:
+            lines = run.folder.metrics()
+            if fault := impossible(run.folder, lines):
+                self.notes.append(f"Left out, as its figures are impossible: `{run.folder.path.name}`: {fault}.")
+                continue
+            points, spread = _read(run, lines)
+            recorded = {what.rpartition(".")[2] for what in points["what"]}
+            if points.empty:
+                self.notes.append(f"Recorded no figure, so left out: `{run.folder.path.name}`.")
+            elif metric and main_metric(recorded) != metric and recorded & {ACCURACY, *ERRORS}:
+                self.notes.append(f"Judged by {main_metric(recorded)}, so left out: `{run.folder.path.name}`.")
+            else:
+                metric = metric or (main_metric(recorded) if recorded & {ACCURACY, *ERRORS} else "")
+                self.runs.append(run)
+                self._frames.append((points, spread))
+
+    def points(self) -> pd.DataFrame:
+        return pd.concat([points for points, _ in self._frames], ignore_index=True)
+
+    def spread(self) -> pd.DataFrame:
+        return pd.concat([spread for _, spread in self._frames], ignore_index=True)
 
 
 def _detected(points: pd.DataFrame, found: Detection) -> Iterable[pd.DataFrame]:
@@ -150,8 +175,7 @@ def _numbers(items: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
             yield key, float(value)
 
 
-def _read(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    lines = run.folder.metrics()
+def _read(run: Run, lines: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     strangers = (run.folder.result or {}).get("final", {}).get("new")  # clients that never trained, judged at the end
     if lines and strangers:
         lines[-1].setdefault("eval", {})["new"] = strangers

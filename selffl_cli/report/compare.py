@@ -21,15 +21,21 @@ WIDE = 0.2  # of the budget: evaluations that lie further apart bracket a figure
 
 _COLUMN = {"rounds": "round", "gradients": "gradients"}
 _RUN = ["label", "setting", "seed"]
+_PLACE = ["setting", "seed"]
 _KEY = [*_RUN, "what"]
 
 
 def limits(results: Results, at: At) -> pd.Series:
     """The largest round (or gradient count) that every finished run of a (setting, seed) reached.
 
-    A closed form has nothing to be equalised: a method that takes no local steps does not lower the limit.
+    A closed form has nothing to be equalised: a method that takes no local steps does not lower the limit. Nor do runs
+    that the TOML does not state, where there are others.
     """
     points = _finished(results)
+    own = points[~points["label"].isin(results.included)]
+    places = pd.MultiIndex.from_frame(own[_PLACE])
+    alone = ~pd.MultiIndex.from_frame(points[_PLACE]).isin(places)
+    points = pd.concat([own, points[alone]])
     trained = points[~_closed_form(points)]
     reached = (points if trained.empty else trained).groupby(_RUN)[_COLUMN[at]].max()
     return reached.groupby(level=["setting", "seed"]).min()
@@ -132,7 +138,7 @@ class Summary:
         higher = higher_is_better(self.results, what)
         means = {
             label: float(self.seeds(setting, label, what).mean())
-            for label in self.results.labels
+            for label in self.results.rivals
             if len(self.seeds(setting, label, what))
         }
         if higher is None or len(means) < 2:

@@ -169,8 +169,7 @@ def setup(results: Results) -> str:
         f"{_distinct(d.get('clients', '?') for d in data)} clients",
         f"- Options: {_options(options, {'partition', 'clients', 'seed'})}",
         f"- Model: {_distinct(_one_line(record['model']) for record in records)}",
-        f"- Seeds: {_distinct(run.seed for run in results.runs)}; each varies partition, start and client "
-        "sequence, alike for every method",
+        f"- Seeds: {_distinct(run.seed for run in results.runs)}; {varied(results)}, alike for every method",
     ]
     judged = [str(record["train"].get("eval_clients", "all")) for record in records]
     if set(judged) != {"all"}:
@@ -181,6 +180,16 @@ def setup(results: Results) -> str:
     shown = ", ".join(f"`{h}`" for h in hashes[:10]) + (f" and {len(hashes) - 10} more" if len(hashes) > 10 else "")
     lines.append(f"- Data hashes: {shown}")
     return "\n".join(f"- {prose(line[2:])}" for line in lines if not line.endswith(": "))
+
+
+def varied(results: Results) -> str:
+    """What the seeds vary: the deal of the data too, unless one serves several seeds."""
+    seeds: dict[str, set[int]] = {}
+    for run in results.runs:
+        seeds.setdefault(str(run.folder.record["data"].get("hash", "")), set()).add(run.seed)
+    if any(len(served) > 1 for served in seeds.values()):
+        return "one deal of the data serves several seeds, each varies start and client sequence"
+    return "each varies partition, start and client sequence"
 
 
 def budget(results: Results) -> str:

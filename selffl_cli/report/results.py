@@ -17,7 +17,7 @@ SHARES = (ACCURACY, *SPREAD, *ENDS)  # shown in per cent when the task is classi
 
 
 Extra = TypeVar("Extra")
-SIZE, UNSIZED = "train.memory_size", ("none", "all")  # memories of periods, and those without a size
+SIZE = "train.memory_size"  # of memories of periods
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Results:
     points: pd.DataFrame
     spread: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+    included: frozenset[str] = frozenset()  # labels of runs that the TOML does not state
     found: list[Any] = field(default_factory=list)  # what figures computed beside points, one object a kind
 
     @cached_property
@@ -71,6 +72,11 @@ class Results:
     @property
     def finished(self) -> list[Run]:
         return [run for run in self.runs if not run.diverged]
+
+    @property
+    def rivals(self) -> list[str]:
+        """Labels that may be called best: those that the TOML states, where it states any that was run."""
+        return [label for label in self.labels if label not in self.included] or self.labels
 
     def percent(self, what: str) -> bool:
         return self.metric == "accuracy" and what.rpartition(".")[2] in SHARES

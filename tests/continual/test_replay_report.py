@@ -28,8 +28,6 @@ def write(root: Path) -> None:
                     root, label, seed, {0: 500.0, 2: 200.0, 4: value}, metric="perplexity", train=train,
                     setting={"train.memory_size": size}, key=f"{size:08d}", data_hash=f"{seed}",
                 )  # fmt: skip
-                record = (folder / "run.toml").read_text().replace(f'name = "{label}"', 'name = "fedavg"')
-                (folder / "run.toml").write_text(record)
                 lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
                 for line in lines:
                     if "eval" in line:
@@ -40,7 +38,8 @@ def write(root: Path) -> None:
 
 
 CHANGES = {
-    "methods": {label: {"method": "fedavg"} for label in FINAL},
+    "train": {"rounds": 2, "periods": True},
+    "methods": {label: {"method": "fedavg", "train": {"memory": label}} for label in FINAL},
     "sweep": {"train.memory_size": SIZES},
     "claims": [claim("naive:test.global.perplexity", "none:test.global.perplexity", "less",
                      where={"train.memory_size": 50})],

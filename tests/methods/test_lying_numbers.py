@@ -256,7 +256,7 @@ def test_from_odd_data_to_a_report(odd: Shards, tmp_path: Path, monkeypatch: pyt
     assert len(runs) == len(TRAINED) and all(run.result and run.result["status"] == "finished" for run in runs)
     assert main(["eval", *(str(run.path) for run in runs), "--part", "test"]) == 0
     assert main(["report", "odd.toml"]) == 0
-    page = (tmp_path / "results" / "odd" / "README.md").read_text()
+    page = (tmp_path / "runs" / "odd" / "report" / "README.md").read_text()
     assert "nan" not in page.lower().split() and "inf" not in page.lower().split()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,29 @@ def test_a_choice_of_another_tuning_table_is_not_used(tmp_path: Path) -> None:
     assert tune(tmp_path, "--method", "ditto", text=shorter).exit_code == 0
     record = json.loads((tmp_path / "runs/tune-me/tuning.json").read_text())
     assert {trial["label"] for trial in record["trials"]} == {"ditto"} == set(record["chosen"])
+
+
+def test_a_choice_made_for_something_else_is_not_used(tmp_path: Path) -> None:
+    """A rate that was tuned for one model, data set or batch says nothing of another."""
+    assert tune(tmp_path).exit_code == 0
+    for key, words in (
+        ("model.name='mlp'", "model softmax"),
+        ("data.clients=5", "clients 4"),
+        ("train.batch_size=7", "batch_size 10"),
+    ):
+        result = invoke(tmp_path, "--set", key, "--method", "fedavg", "--rounds", "1")
+        assert result.exit_code == 0 and f"fedavg was tuned for other runs ({words}" in " ".join(result.output.split())
+    rates = [
+        tomllib.loads(path.read_text())["train"]["learning_rate"]
+        for path in (tmp_path / "runs").glob("tune-me/*/run.toml")
+    ]
+    assert rates == [0.1] * 3
+    assert invoke(tmp_path, "--method", "fedavg", "--rounds", "1").exit_code == 0  # shorter, but the same in all else
+    rates = [
+        tomllib.loads(path.read_text())["train"]["learning_rate"]
+        for path in (tmp_path / "runs").glob("tune-me/*/run.toml")
+    ]
+    assert sorted(rates) == [0.1, 0.1, 0.1, 0.3]
 
 
 TUNED = [name for name in experiment_names() if load_experiment(name).tuning]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from run_folders import claim, curve, experiment, five_seeds, make, write_run
 
+from selffl_cli.config.run import ENGINE_VERSION
 from selffl_cli.errors import SelfflError, UsageError
-from selffl_cli.report.compare import Summary
+from selffl_cli.report.collect import collect
+from selffl_cli.report.compare import Summary, limits
 from selffl_cli.report.ledger import check
 
 
@@ -104,33 +109,111 @@ def test_a_claim_in_a_sweep_names_its_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("different", ["data_hash", "init"])
 def test_runs_of_different_origin_are_not_compared(tmp_path: Path, different: str) -> None:
-    write_run(tmp_path / "runs", "actperfl", 0, curve(0.9))
-    write_run(tmp_path / "runs", "fedavg", 0, curve(0.9), **{different: "other"})  # type: ignore[arg-type]
-    with pytest.raises(SelfflError, match=r"digits-actperfl-s0.* and digits-fedavg-s0"):
-        make(tmp_path)
-    assert not (tmp_path / "results").exists()
+    """One quick try on other data, or from another start, is left out and named; it turns no row."""
+    five_seeds(tmp_path / "runs", seeds=1)
+    write_run(tmp_path / "runs", "fedavg", 0, curve(0.3), key="aaaaaaaa", **{different: "other"})  # type: ignore[arg-type]
+    write_run(tmp_path / "runs", "fedprox", 0, curve(0.3), **{different: "other"})  # type: ignore[arg-type]
+    methods: dict[str, Any] = {"actperfl": {}, "fedavg": {}, "local": {}, "fedprox": {}}
+    results = make(tmp_path, methods=methods).results
+    assert results.labels == ["actperfl", "fedavg", "local"]
+    assert Summary(results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.9]
+    (note,) = [note for note in results.notes if "left out" in note]
+    origin = "data other" if different == "data_hash" else "another start"
+    assert f"fedavg ({origin}), fedprox ({origin})" in note and note.startswith("2 other runs")
 
 
-def test_of_several_runs_the_one_that_the_toml_states(tmp_path: Path) -> None:
+STATED = experiment().train.model_dump(exclude_none=True)
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"train": {**STATED, "learning_rate": 0.5}}, "fedavg (learning_rate 0.5)"),
+    ({"train": {**STATED, "privacy": "user:clip=1,noise=1,delta=0.001"}}, "fedavg (privacy user:"),
+    ({"options": {"weighting": "equal"}}, "fedavg (weighting equal)"),
+    ({"clients": 10}, "fedavg (clients 10)"),
+    ({"setting": {"data.validation": 0.3}}, "fedavg (validation 0.3)"),
+    ({"accuracy": {0: 0.1, 5: 0.3}}, "fedavg (rounds 5)"),
+]
+
+
+@pytest.mark.parametrize(("change", "label"), CHANGES)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_report_holds_the_runs_that_the_toml_states(
+    tmp_path: Path, change: dict[str, Any], label: str, alone: bool
+) -> None:
+    """Other options, privacy, data or rounds never stand in a plain row, nor lower what the others are read at."""
     runs = tmp_path / "runs"
-    stated = experiment().train.model_dump(exclude_none=True)
-    write_run(runs, "fedavg", 0, curve(0.7), key="aaaaaaaa", train=stated, started="2026-01-01")
-    write_run(
-        runs,
-        "fedavg",
-        0,
-        curve(0.8),
-        key="bbbbbbbb",
-        train={**stated, "learning_rate": 0.5},
-        started="2026-02-02",
-    )
-    report = make(tmp_path)
-    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.7]
-    assert any("digits-fedavg-s0-bbbbbbbb" in note for note in report.results.notes)
-    # none as stated: the last one started, and the page says that it is another experiment's
-    report = make(tmp_path, train={"rounds": 21})
-    assert Summary(report.results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.8]
-    assert "other options than the experiment's TOML" in (report.folder / "README.md").read_text()
+    if not alone:
+        five_seeds(runs, seeds=2, gradients=10)
+    write_run(runs, "fedavg", 3 if not alone else 0, **{"accuracy": curve(0.3), "key": "bbbbbbbb", **change})
+    if alone:
+        with pytest.raises(SelfflError, match=r"no run in .* states as it is now. 1 other run"):
+            make(tmp_path)
+    else:
+        results = make(tmp_path).results
+        assert Summary(results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.9, 0.91]
+        assert any("1 other run" in note and label in note and "--include" in note for note in results.notes)
+    results = collect(experiment(), runs, include=True)
+    assert any(name.startswith(label) for name in results.labels) and len(results.labels) == (1 if alone else 4)
+    if not alone:
+        assert Summary(results, "rounds").seeds("", "fedavg", "test.global.accuracy").tolist() == [0.9, 0.91]
+        assert set(Summary(results, "rounds").marks("", "test.personal.accuracy")) <= {"actperfl", "fedavg", "local"}
+
+
+def test_other_versions_stand_under_a_label_of_their_own(tmp_path: Path) -> None:
+    five_seeds(tmp_path / "runs", seeds=2)
+    older = write_run(tmp_path / "runs", "fedavg", 4, curve(0.3))
+    (older / "run.toml").write_text((older / "run.toml").read_text().replace("engine = ", "engine = 9"))
+    results = collect(experiment(), tmp_path / "runs", include=True)
+    assert results.included == {f"fedavg (engine version 9{ENGINE_VERSION})"}
+    page = (make(tmp_path).folder / "README.md").read_text()
+    assert "1 other run that the experiment's TOML does not state as it is now is left out: fedavg (engine" in page
+
+
+def test_variants_of_one_label_are_told_apart(tmp_path: Path) -> None:
+    """`train --label NAME` with two rates makes two rows, and a run of fewer rounds lowers nobody's."""
+    five_seeds(tmp_path / "runs", seeds=2)
+    for rate, rounds in ((0.5, 20), (0.7, 5)):
+        train = {**STATED, "learning_rate": rate, "rounds": rounds}
+        write_run(tmp_path / "runs", "mine", 0, curve(0.3, rounds), train=train, key=f"{rounds:08}")
+    results = collect(experiment(), tmp_path / "runs", include=True)
+    assert results.included == {"mine (learning_rate 0.5)", "mine (rounds 5, learning_rate 0.7)"}
+    assert limits(results, "rounds").tolist() == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("accuracy", "test.global.accuracy is 5 in round 20"),
+        ("gradients", "gradients fall in round 11"),
+        ("lost", "the result is of round 20, the last one recorded is 18"),
+        ("short", "it is finished after 18 of 20 rounds"),
+        ("final", "the result's figures of test are not those of the last evaluation"),
+        ("clients", "a client has other than 0 to its number of samples right"),
+    ],
+)
+def test_a_run_of_impossible_figures_is_left_out(tmp_path: Path, fault: str, words: str) -> None:
+    """Each file agrees with its checksum; the figures still cannot be."""
+    five_seeds(tmp_path / "runs", seeds=2)
+    folder = tmp_path / "runs" / "made" / "digits-fedavg-s1-00000000"
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    if fault == "accuracy":
+        lines[20]["eval"]["test"]["global"]["accuracy"] = result["final"]["test"]["global"]["accuracy"] = 5.0
+    elif fault == "gradients":
+        lines[11]["gradients"] = 3
+    elif fault in ("lost", "short"):
+        del lines[19:]
+        result |= {"round": 18 if fault == "short" else 20}
+    elif fault == "final":
+        result["final"]["test"]["global"]["accuracy"] = 0.99
+    else:
+        table = parquet.read_table(folder / "clients.parquet").to_pydict()
+        table["test_global_correct"][0] = 1e6
+        parquet.write_table(pa.table(table), folder / "clients.parquet")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "result.json").write_text(json.dumps(result))
+    results = make(tmp_path).results
+    assert len(results.runs) == 5 and [
+        n for n in results.notes if "impossible" in n and folder.name in n and words in n
+    ]
 
 
 def test_unfinished_and_missing_runs(tmp_path: Path) -> None:

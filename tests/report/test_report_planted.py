@@ -32,8 +32,6 @@ def test_digits_found_are_drawn_against_the_times_planted(tmp_path: Path, monkey
         for seed in range(2):
             setting = {"data.canary": times}
             run = write_run(tmp_path / "runs", "fedavg", seed, curve(0.9), setting=setting, key=f"{times:08}")
-            record = (run / "run.toml").read_text()
-            (run / "run.toml").write_text(record.replace("validation = 0.1", f"validation = 0.1\ncanary = {times}"))
             figures = {"exact": 0.0, "hamming": 3.0, "rank": 1234.0}
             found = {f"{model}.{key}": value for model in MODELS for key, value in figures.items()}
             found |= {"global.digits": 0.0, "others.digits": 0.1, "owner.digits": digits[seed]}

@@ -15,9 +15,9 @@ from run_folders import write_run
 
 from selffl_cli.cli.main import main
 from selffl_cli.cli.running import print_results
+from selffl_cli.cli.start import Asked
 from selffl_cli.config.experiment import Experiment
 from selffl_cli.errors import UsageError
-from selffl_cli.launchers.one import Outcome
 from selffl_cli.metrics import det
 from selffl_cli.planning.plan import Request
 from selffl_cli.report.build import build
@@ -264,7 +264,7 @@ def test_a_threshold_of_the_test_part_is_said_to_be_one(runs: Path, tmp_path: Pa
 def test_what_to_type_next_names_the_data_that_were_given(tmp_path: Path) -> None:
     given = Request(experiment(), data=Path("data/my words"), runs=tmp_path)
     console = Console(file=io.StringIO(), width=80)
-    print_results(given, [], Outcome(), console)
+    print_results(given, [], console, Asked("made", [], ["data/my words"], [], tmp_path))
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"next: selffl train made --data 'data/my words' --runs {tmp_path}  to compare with" in said
 
