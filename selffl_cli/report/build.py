@@ -42,7 +42,12 @@ OWN = "report"  # the folder beside the runs, where a report goes that is asked 
 MADE = ".made.json"  # {file: sha256} of what the last report wrote
 PICTURES = ("curves-*", "sweep", "sweep-uncertainty", "differences", "uncertainty", "clients", "worst-tenth",
             "fairness", "privacy", "det-*", "planted", "replay", "forgetting")  # fmt: skip
-FORMER = ("claims.csv", "wakeword.*", "table-*.tex", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")))
+FORMER = (
+    "claims.csv",
+    "wakeword.*",
+    "table-*.tex",
+    *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")),
+)
 PAGE = "README.md"
 
 
