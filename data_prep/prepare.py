@@ -21,9 +21,11 @@ from selffl_cli.files.locks import alone, sweep
 from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
 
 from .dealing.deal import deal
-from .dealing.pool import Assignment, Pool, PrepareOptions
+from .dealing.pool import TEST, TRAIN, Assignment, Pool, PrepareOptions
+from .reading import images
 from .reading.sources import Stage, dataset, digest_source, local_source, silent
 
+MOST_REPEATED = 0.01  # of the test images
 ROWS = 4096  # samples looked at together
 
 
@@ -75,6 +77,7 @@ class Request:
         _check_numbers(self.name, pool)
         stage("dealing samples to clients")
         assignment = deal(pool, self.options)
+        _check_repeated(self.name, pool, assignment)
         if hasattr(module, "finish"):
             stage("finishing what needs the split to be known")
             module.finish(pool, assignment, self.options)
@@ -212,6 +215,21 @@ def _check_numbers(name: str, pool: Pool) -> None:
             if bad.any():
                 row = begin + int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
                 raise SelfflError(f"{name}: sample {row} has a number in '{key}' that is not finite; mend the source")
+
+
+def _check_repeated(name: str, pool: Pool, assignment: Assignment) -> None:
+    """SelfflError where more than `MOST_REPEATED` of the test images are training images too; a note of fewer."""
+    x = pool.arrays["x"]
+    if x.dtype != np.uint8 or x.ndim != 4:
+        return
+    again, tests = images.repeated(x, assignment.part, TRAIN, TEST)
+    if again > MOST_REPEATED * tests:
+        raise SelfflError(
+            f"{name}: {again:,} of {tests:,} test images are among the training images to the pixel, more than "
+            f"{MOST_REPEATED:.0%}; the source holds copies of the same images, so bring one set as published"
+        )
+    if again:
+        pool.notes["warning"] = f"{again:,} of {tests:,} test images are among the training images too, to the pixel"
 
 
 def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,15 +20,20 @@ import numpy as np
 from selffl_cli.errors import SelfflError
 
 from .archive import members
+from .tree import by_folder, one_place
 
 KINDS: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
+GZIP = b"\x1f\x8b"  # how a gzip file begins
 MOST = 1 << 30  # bytes of values in one file; MNIST has 47 million
 
 
-def collect(source: Path, wanted: Collection[str], read: Callable[[IO[bytes], str], None]) -> list[Path]:
+def collect(
+    source: Path, wanted: Collection[str], read: Callable[[IO[bytes], str], None], name_of_set: str = "mnist"
+) -> list[Path]:
     """Calls `read(stream, name)` for every wanted file in a folder, a zip or a tar; the files that were used.
 
-    A file may be gzipped, and have a dot before its `idx` in place of a hyphen, as some copies do.
+    A file may be gzipped, and have a dot before its `idx` in place of a hyphen, as some copies do. SelfflError where
+    several folders hold the same file: two sets, such as MNIST and FashionMNIST, go by the same names.
     """
 
     def canonical(name: str) -> str | None:
@@ -35,23 +41,36 @@ def collect(source: Path, wanted: Collection[str], read: Callable[[IO[bytes], st
         return base if base in wanted and "__MACOSX" not in name else None
 
     if source.is_dir():
-        found: dict[str, Path] = {}
-        for path in sorted(source.rglob("*")):  # the shorter name, the unpacked file, goes first
-            name = canonical(path.name)
-            if name and path.is_file() and name not in found:
-                found[name] = path
+        places: dict[str, dict[str, Path]] = {}
+        for folder, paths in by_folder(source, lambda name: canonical(name) is not None).items():
+            for path in paths:  # sorted: the shorter name, the unpacked file, goes first
+                places.setdefault(folder, {}).setdefault(canonical(path.name) or "", path)
+        names = {folder: [Path(folder) / name for name in found] for folder, found in places.items()}
+        one_place(source, names, name_of_set, len(wanted))
+        found = {name: path for _, inside in sorted(places.items()) for name, path in inside.items()}
         for name, path in found.items():
             with path.open("rb") as file:
                 _read(file, str(path), name, read)
         return list(found.values())
+    seen: dict[str, str] = {}
     for member, stream in members(source, lambda member: canonical(member) is not None):
-        _read(stream, f"{source}: {member}", canonical(member) or "", read)
+        name, folder = canonical(member) or "", member.rpartition("/")[0]
+        if name in seen and seen[name] != folder:
+            raise SelfflError(
+                f"{source}: holds {name} more than once (in {seen[name] or '.'} and in {folder or '.'}), which may "
+                "be two "
+                "sets; unpack it and give the folder of one of them by --source"
+            )
+        if name not in seen:
+            _read(stream, f"{source}: {member}", name, read)
+        seen[name] = folder
     return [source]
 
 
 def _read(stream: IO[bytes], where: str, name: str, read: Callable[[IO[bytes], str], None]) -> None:
     with ExitStack() as stack:
-        if where.endswith(".gz"):
+        stream = cast("IO[bytes]", stream if hasattr(stream, "peek") else BufferedReader(cast("RawIOBase", stream)))
+        if stream.peek(2)[:2] == GZIP:  # type: ignore[attr-defined]  # whatever its name says
             stream = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=stream)))
         try:
             read(stream, name)

@@ -1,7 +1,6 @@
-"""Images as uint8 arrays [n, channels, height, width]: decoded one by one, or read from Parquet files.
+"""Images as uint8 arrays [n, channels, height, width]: decoded one by one, or read from a column of Parquet files.
 
-The Parquet layout is that of Hugging Face's image sets: a column of structures with the encoded `bytes`, and
-columns of labels and writers beside it.
+The column is that of Hugging Face's image sets: structures with the encoded `bytes`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import numpy as np
 
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
+
+from .parquet import broken, opened
 
 MODES = {1: "L", 3: "RGB"}
 
@@ -31,11 +32,29 @@ def decode(encoded: bytes, shape: tuple[int, int, int], where: str) -> np.ndarra
                     f"{where}: is {image.size[0]}x{image.size[1]} pixels, not {width}x{height}; "
                     "bring the file as published"
                 )
-            pixels = np.asarray(image.convert(MODES[channels]))
+            pixels = np.asarray(_eight_bits(image, where).convert(MODES[channels]))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise SelfflError(f"{where}: no whole PNG or JPEG image ({reason}); bring the file as published") from None
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _eight_bits(image: Any, where: str) -> Any:
+    """The image in eight bits a channel: 16-bit grey is scaled, since a conversion would cut it at 255."""
+    from PIL import Image
+
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        if np.asarray(image.convert("RGBA"))[:, :, 3].min() < 255:
+            raise SelfflError(
+                f"{where}: has transparent pixels, whose colour depends on what is behind them; save it on a background"
+            )
+        image = image.convert("RGB") if image.mode != "LA" else image.convert("L")
+    if image.mode == "F":
+        raise SelfflError(f"{where}: has fractions as pixels, whose range is not said; save it as 8 or 16 bits")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((wide * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
+    return image
 
 
 def decode_all(encoded: Iterable[bytes], count: int, shape: tuple[int, int, int], where: str) -> np.ndarray:
@@ -56,34 +75,6 @@ def features(images: np.ndarray) -> np.ndarray:
     return (sums / (4 * 255)).reshape(n, -1)
 
 
-def parquet_files(source: Path) -> list[Path]:
-    """The Parquet files that a source is, or holds at any depth: training files first, then in order of their
-    names; [] without any.
-    """
-    if source.is_file():
-        return [source] if source.suffix == ".parquet" else []
-    found = (path for path in source.rglob("*.parquet") if path.is_file())
-    return sorted(found, key=lambda path: ("train" not in path.name, path))
-
-
-def columns(files: Sequence[Path], names: Sequence[str]) -> list[np.ndarray]:
-    """Columns of all the files end to end; SelfflError where a file is broken or has no such column."""
-    import pyarrow
-
-    tables = []
-    for path in files:
-        with _opened(path, names) as file:
-            try:
-                tables.append(file.read(columns=list(names)))
-            except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-                raise _broken(path, error) from None
-    found = [pyarrow.chunked_array([c for t in tables for c in t[name].chunks]) for name in names]
-    for name, column in zip(names, found, strict=True):
-        if column.null_count:
-            raise SelfflError(f"{files[0].parent}: column '{name}' has empty cells; bring the files as published")
-    return [column.to_numpy() for column in found]
-
-
 def images(
     files: Sequence[Path], column: str, shape: tuple[int, int, int], rows: np.ndarray | None = None
 ) -> np.ndarray:
@@ -95,13 +86,13 @@ def images(
 
     sizes = []
     for path in files:
-        with _opened(path, [column]) as file:
+        with opened(path, [column]) as file:
             sizes.append(file.metadata.num_rows)
     chosen = np.ones(sum(sizes), bool) if rows is None else rows
     out = np.empty((int(chosen.sum()), *shape), np.uint8)
     done = row = 0
     for path in files:
-        with _opened(path, [column]) as file:
+        with opened(path, [column]) as file:
             try:
                 for batch in file.iter_batches(batch_size=4096, columns=[column]):
                     wanted = np.flatnonzero(chosen[row : row + len(batch)])
@@ -111,7 +102,7 @@ def images(
                         done += 1
                     row += len(batch)
             except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-                raise _broken(path, error) from None
+                raise broken(path, error) from None
     return out
 
 
@@ -120,29 +111,17 @@ def _content(cell: Any) -> bytes:
     return content if isinstance(content, bytes) else b""  # a path alone is never followed
 
 
-def _opened(path: Path, names: Sequence[str]) -> Any:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _broken(path, error) from None
-    missing = [name for name in names if name not in file.schema_arrow.names]
-    if missing:
-        have = ", ".join(file.schema_arrow.names)
-        file.close()
-        raise SelfflError(f"{path}: has no column '{missing[0]}' (but {have}); bring the Parquet files as published")
-    return file
-
-
-def _broken(path: Path, error: Exception) -> SelfflError:
-    reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-    return SelfflError(f"{path}: no whole Parquet file ({reason}); bring it again")
-
-
 def labels(values: np.ndarray, classes: int, where: object) -> np.ndarray:
     """Labels as int64, or a SelfflError that names one that is none of 0 … classes - 1."""
+    if values.dtype.kind not in "iu":
+        whole = values.astype(np.int64) if values.dtype.kind == "f" and np.isfinite(values).all() else None
+        if whole is None or (whole != values).any():
+            first = next((value for value in values.tolist() if not _whole(value)), values[0])
+            raise SelfflError(
+                f"{where}: has labels that are no whole numbers, such as '{str(first)[:40]}'; write them as 0 to "
+                f"{classes - 1}, in the order of the classes"
+            )
+        values = whole
     values = values.astype(np.int64)
     wrong = np.flatnonzero((values < 0) | (values >= classes))
     if len(wrong):
@@ -153,6 +132,32 @@ def labels(values: np.ndarray, classes: int, where: object) -> np.ndarray:
     return values
 
 
-def sources(files: Sequence[Path]) -> list[dict[str, str]]:
-    """Name and sha256 of each file, for the manifest."""
-    return [{"name": path.name, "sha256": sha256(path)} for path in files]
+def _whole(value: object) -> bool:
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf") and int(value) == value
+
+
+def sources(paths: Sequence[Path], source: Path) -> list[dict[str, str]]:
+    """Path from the source on and sha256 of each file that was read, for the manifest."""
+    return [{"name": relative(path, source), "sha256": sha256(path)} for path in paths]
+
+
+def relative(path: Path, source: Path) -> str:
+    """`path` from the name of the source on; of a file beside the source, its own name."""
+    if path == source or not path.is_relative_to(source):
+        return path.name
+    return f"{source.resolve().name}/{path.relative_to(source).as_posix()}"
+
+
+def repeated(images: np.ndarray, part: np.ndarray, train: int, test: int) -> tuple[int, int]:
+    """Test images that stand among the training images too, to the pixel, and test images in all.
+
+    `part` [n] says where each is. Images of a single colour say nothing, and are not counted.
+    """
+    flat = images.reshape(len(images), -1)
+
+    def keys(wanted: int) -> list[int]:
+        rows = (flat[row] for row in np.flatnonzero(part == wanted))
+        return [hash(row.tobytes()) for row in rows if row.size and row.min() != row.max()]
+
+    known, tests = set(keys(train)), keys(test)
+    return sum(key in known for key in tests), len(tests)

@@ -13,6 +13,7 @@ from selffl_cli.errors import UsageError, nearest
 from selffl_cli.shards import sha256
 
 from .. import DATASETS
+from .tree import files
 
 Stage = Callable[[str], None]  # told what is being done
 
@@ -75,7 +76,7 @@ def digest_source(path: Path) -> str:
     if path.is_file():
         return sha256(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    for file in files(path):
         name = os.fsencode(file.relative_to(path).as_posix())  # names need not be UTF-8
         digest.update(name + f"\0{sha256(file)}\n".encode())
     return digest.hexdigest()

@@ -18,6 +18,8 @@ from selffl_cli.errors import SelfflError
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions
 from ..reading import hub, images
 from ..reading.archive import members
+from ..reading.parquet import columns, parquet_files
+from ..reading.tree import by_folder, one_place
 
 REPOSITORY = "uoft-cs/cifar10"
 BINARY = "cifar-10-binary.tar.gz"
@@ -53,9 +55,9 @@ def load(options: Options, source: Path | None) -> Pool:
         raise ValueError("CIFAR-10 is never without a source here")
     files = [source]
     notes: dict[str, str] = {}
-    if parquet := images.parquet_files(source):
+    if parquet := parquet_files(source, "cifar10"):
         files = parquet
-        (y,) = images.columns(parquet, ["label"])
+        (y,) = columns(parquet, ["label"])
         x = images.images(parquet, "img", SHAPE)
     elif source.is_dir() and (source / "train.npz.xz").is_file():
         files = [source / f"{part}.npz.xz" for part in ("train", "test")]
@@ -70,7 +72,7 @@ def load(options: Options, source: Path | None) -> Pool:
         citation=CITATION,
         features=lambda: images.features(x),
         notes=notes,
-        sources=images.sources(files),
+        sources=images.sources(files, source),
     )
 
 
@@ -84,13 +86,19 @@ def _read_binary(source: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
         return seen[-1] in BATCHES
 
     if source.is_dir():
-        files = {path.name: path for path in sorted(source.rglob("*")) if path.is_file() and wanted(path.name)}
+        paths = one_place(source, by_folder(source, wanted), "cifar10", len(BATCHES))
+        files = {path.name: path for path in paths}
         for name, path in files.items():
             with path.open("rb") as file:
                 found[name] = _records(file, str(path))
         used = list(files.values())
     else:
         for name, stream in members(source, wanted):
+            if name.rpartition("/")[2] in found:
+                raise SelfflError(
+                    f"{source}: holds {name.rpartition('/')[2]} more than once; unpack it and "
+                    "give the folder of one copy"
+                )
             found[name.rpartition("/")[2]] = _records(stream, f"{source}: {name}")
         used = [source]
     if not found and any(PICKLES.match(name) for name in seen):

@@ -11,6 +11,7 @@ from selffl_cli.errors import SelfflError
 
 from ..dealing.pool import Pool, PrepareOptions, draw_clients
 from ..reading import hub, images
+from ..reading.parquet import columns, parquet_files
 
 REPOSITORY = "flwrlabs/femnist"
 SOURCE = f"a folder of the Parquet files of {REPOSITORY}, or hub (the default), which fetches them"
@@ -37,10 +38,10 @@ def load(options: Options, source: Path | None) -> Pool:
     """
     if source is None:
         raise ValueError("FEMNIST is never without a source here")
-    files = images.parquet_files(source)
+    files = parquet_files(source, "femnist")
     if not files:
         raise SelfflError(f"{source}: has no Parquet files; give {SOURCE}")
-    writer, series, y = images.columns(files, ["writer_id", "hsf_id", "character"])
+    writer, series, y = columns(files, ["writer_id", "hsf_id", "character"])
     names, first, client = np.unique(writer.astype(str), return_index=True, return_inverse=True)
     rows = np.ones(len(y), bool)
     natural = options.partition == "natural"
@@ -59,5 +60,5 @@ def load(options: Options, source: Path | None) -> Pool:
         client_columns={"group": [f"hsf_{i}" for i in series[first]]} if natural else {},
         features=lambda: images.features(x),
         notes=notes,
-        sources=images.sources(files),
+        sources=images.sources(files, source),
     )

@@ -14,6 +14,7 @@ from selffl_cli.errors import SelfflError
 
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions, draw_clients
 from ..reading import hub, idx, images
+from ..reading.parquet import columns, parquet_files, part_of
 
 REPOSITORY = "ylecun/mnist"
 FILES = {
@@ -102,16 +103,17 @@ def load(options: Options, source: Path | None) -> Pool:
         pool.client_names = [f"writer-{writer:04d}" for writer in known]
         pool.client_columns = {"group": [f"hsf_{series}" for series in writers.series[first]]}
         pool.citation += WRITERS_CITATION
-    pool.sources = images.sources(raw.files)
+    pool.sources = images.sources(raw.files, source)
     return pool
 
 
 def _read(source: Path, natural: bool) -> Raw:
-    parquet = images.parquet_files(source)
+    parquet = parquet_files(source, "mnist")
     if parquet:
-        (y,) = images.columns(parquet, ["label"])
-        training = len(images.columns([f for f in parquet if "train" in f.name], ["label"])[0])
-        raw = Raw(images.images(parquet, "image", SHAPE), images.labels(y, 10, source), training, {}, parquet)
+        (y,) = columns(parquet, ["label"])
+        training = [path for path in parquet if part_of(path, source) in ("train", "")]
+        official = len(columns(training, ["label"])[0]) if training else 0
+        raw = Raw(images.images(parquet, "image", SHAPE), images.labels(y, 10, source), official, {}, parquet)
         if natural:
             raw.files += idx.collect(source, QMNIST, lambda s, n: _keep(raw.found, s, n, QMNIST[n]))
         return raw

@@ -14,6 +14,7 @@ import numpy as np
 from selffl_cli.errors import SelfflError
 
 from ..reading.archive import members
+from ..reading.tree import files
 
 RATE = 16_000  # samples a second of everything behind `decode`
 LENGTH = RATE  # samples of a clip: one second
@@ -53,7 +54,7 @@ def walk(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[
     if not source.is_dir():
         yield from members(source, wanted)
         return
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+    for path in files(source):
         name = path.relative_to(source).as_posix()
         if wanted(name):
             with _opened(path) as stream:
