@@ -16,7 +16,8 @@ import numpy as np
 
 from data_prep.reading import idx
 from data_prep.reading.archive import members
-from data_prep.reading.images import columns, images
+from data_prep.reading.images import images
+from data_prep.reading.parquet import columns
 from data_prep.sets import cifar10, mnist
 from data_prep.speech.corpus import split_speakers, take_stock
 from data_prep.texts import text, tweets
