@@ -30,7 +30,7 @@ def _escape(character: str) -> str:
 
 def one_line(text: str, longest: int = LONGEST) -> str:
     """`text` without line breaks, printable, and clipped in its middle."""
-    text = printable(" ".join(part for part in text.splitlines() if part), keep="")
+    text = printable(" ".join(part.strip() for part in text.splitlines() if part.strip()), keep="")
     return text if len(text) <= longest else f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
 
 

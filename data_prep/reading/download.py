@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.files.locks import has_no_locks
 from selffl_cli.machine.cache import default_cache
 
 Progress = Callable[[int, int | None], None]  # bytes at hand, bytes in all where the server says so
@@ -110,7 +111,11 @@ def _alone(target: Path) -> Iterator[None]:
         with suppress(ImportError):  # not on Windows
             import fcntl
 
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                if not has_no_locks(error):
+                    raise
         yield
 
 

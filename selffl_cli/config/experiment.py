@@ -6,6 +6,7 @@ The resolved record holds everything that changes the numbers; its hash names th
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -19,10 +20,17 @@ from .inherit import experiment_path, read_experiment
 from .inherit import experiments_folder as experiments_folder
 from .train import ALTERNATIVES, TrainConfig
 from .train import train_config as train_config
-from .validation import Strict, validate
+from .validation import FILE_NAME, Strict, validate
 
 SEEDS = "seeds are different whole numbers from 0 to 2147483647"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+MOST_TRIALS = 1000  # of a method: the largest shipped grid has a few dozen
+MOST_SETTINGS = 10_000
+
+
+def combinations(grid: Mapping[str, list[Any]]) -> int:
+    """How many combinations of its values a grid has, without making them."""
+    return math.prod(map(len, grid.values()))
 
 
 class WarmStart(Strict):
@@ -50,10 +58,12 @@ class Tuning(Strict):
 
     @model_validator(mode="after")
     def _same_budget(self) -> Tuning:
-        sizes = {label: len(trials) for label, trials in self.trials().items()}
+        sizes = {label: combinations(grid) for label, grid in self.grids.items()}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{label} {size}" for label, size in sizes.items())
             raise ValueError(f"every method gets the same number of trials, these differ: {listed}")
+        if max(sizes.values()) > MOST_TRIALS:
+            raise ValueError(f"{max(sizes.values()):,} trials a method; at most {MOST_TRIALS:,} are carried out")
         return self
 
 
@@ -85,7 +95,7 @@ class Experiment(Strict):
     @field_validator("name")
     @classmethod
     def _file_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
+        if not FILE_NAME.fullmatch(value):
             raise ValueError("a name is letters, digits, '.', '_', '+' and '-', since it names a folder")
         return value
 
@@ -94,6 +104,13 @@ class Experiment(Strict):
     def _seeds(cls, value: list[int]) -> list[int]:
         if len(set(value)) != len(value) or any(not 0 <= seed < 2**31 for seed in value):
             raise ValueError(SEEDS)
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _bounded(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        if (settings := combinations(value)) > MOST_SETTINGS:
+            raise ValueError(f"{settings:,} settings; at most {MOST_SETTINGS:,} are carried out")
         return value
 
     @field_validator("data", "model")

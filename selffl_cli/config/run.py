@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from ..continual import options as replay
 from ..registry import short
 from .train import YOUNGER, TrainConfig
-from .validation import Strict
+from .validation import FILE_NAME, FileName, Strict
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
 # tests/methods/test_golden.py fails until it is.
@@ -24,7 +26,7 @@ WARM_START = "warm-start"  # the label of the run that makes an experiment's sha
 class RunConfig(Strict):
     """One run, resolved: written to run.toml, hashed into the folder's name."""
 
-    experiment: str
+    experiment: FileName
     label: str
     seed: int
     setting: dict[str, Any] = {}
@@ -36,6 +38,24 @@ class RunConfig(Strict):
     noise: float | None = None  # multiplier that was given, or found for the target, with [train] privacy
     init: str = ""  # hash of the model it starts from; "" = the network's own start from the seed
     start: dict[str, Any] = {}  # what made that model: the record of the warm start, or the file's path
+
+    @field_validator("data")
+    @classmethod
+    def _names_a_folder(cls, value: dict[str, Any]) -> dict[str, Any]:
+        name = value.get("name")
+        if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
+            raise ValueError("its name is letters, digits, '.', '_', '+' and '-', since it names a folder")
+        for key in ("hash", "path"):
+            if not isinstance(value.get(key, ""), str):
+                raise ValueError(f"its {key} is a text")
+        return value
+
+    @field_validator("seed")
+    @classmethod
+    def _is_a_seed(cls, value: int) -> int:
+        if not 0 <= value < 2**31:
+            raise ValueError("a seed is a whole number from 0 to 2147483647")
+        return value
 
     def key(self) -> str:
         """Eight hexadecimal digits over everything that changes the numbers."""

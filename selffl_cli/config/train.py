@@ -19,10 +19,13 @@ YOUNGER = (
 )  # fmt: skip
 
 
+MOST_ROUNDS = 200_000  # of a run: every round is a line of metrics.jsonl, which is read whole
+
+
 class TrainConfig(Strict):
     """How long and how hard a method trains: the `[train]` table."""
 
-    rounds: int = Field(100, ge=1, le=1_000_000, description="communication rounds (with periods: of each period)")
+    rounds: int = Field(100, ge=1, le=MOST_ROUNDS, description="communication rounds (with periods: of each period)")
     participation: float = Field(1.0, gt=0, le=1, description="share C of the clients in a round")
     clients_per_round: int | None = Field(None, ge=1, description="a fixed number of clients a round, instead of C")
     local_epochs: int | None = Field(None, ge=1, le=10_000, description="passes over a client's data a round")

@@ -40,7 +40,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def _own(path: Path) -> Iterator[int]:
     """`path`, empty and open for writing, once no other process writes it; what a kill left there is taken over."""
     while True:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        # a link in its place, which whoever sent the folder may have left, would lead the write elsewhere
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(handle, fcntl.LOCK_EX)

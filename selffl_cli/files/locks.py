@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ def alone(path: Path, tell: Callable[[str], None] = lambda text: None) -> Iterat
     The system frees the lock of a process that died; its file is taken over by the next. POSIX only.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             _wait(handle, path, tell)
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
@@ -57,3 +58,15 @@ def _wait(handle: int, path: Path, tell: Callable[[str], None]) -> None:
         owner = os.read(handle, 32).decode(errors="replace") or "?"
         tell(f"waiting for process {owner}, which writes the same ({path})")
         fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        if not has_no_locks(error):
+            raise
+        tell(NO_LOCKS.format(path=path.parent))
+
+
+NO_LOCKS = "{path}: this file system has no locks, so let no second command write here meanwhile"
+
+
+def has_no_locks(error: OSError) -> bool:
+    """Whether a lock failed since the file system (such as NFS without a lock service) has none."""
+    return error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)

@@ -7,19 +7,23 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..config.train import MOST_ROUNDS
 from ..errors import SelfflError
 from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
+from ..files.locks import NO_LOCKS, has_no_locks
 from ..files.regular import read_regular
 from ..files.toml import read_toml, toml_text
+from ..safe_text import one_line
 from ..shards import sha256
 from .roles import Roles, assign_roles
 from .schema import Environment, Line, Record, Result, check, check_clients
@@ -34,6 +38,12 @@ PARTICIPATIONS = "participations"  # rounds that a client took part in: a column
 FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result vouches for
 
 Content = TypeVar("Content")
+
+
+@lru_cache
+def warn_once(text: str) -> None:
+    """On stderr, the first time that it is so in this process."""
+    print(one_line(text), file=sys.stderr)
 
 
 class Busy(SelfflError):
@@ -134,7 +144,10 @@ class RunFolder:
         if not self.has(METRICS):
             return []
         try:
-            return [check(Line, json.loads(line)) for line in self.read(METRICS).split(b"\n")[:-1]]
+            lines = self.read(METRICS).split(b"\n")[:-1]
+            if len(lines) > MOST_ROUNDS:
+                raise ValueError(f"{len(lines):,} rounds; at most {MOST_ROUNDS:,} are read")
+            return [check(Line, json.loads(line)) for line in lines]
         except (OSError, ValueError, RecursionError) as error:
             raise SelfflError(f"{self.path / METRICS}: a line is damaged ({error}); {self._again}") from None
 
@@ -202,8 +215,13 @@ class RunFolder:
         must not keep the folder from the next process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        for name in (METRICS, CHECKPOINT):
+            if (self.path / name).is_symlink():
+                raise SelfflError(
+                    f"{self.path / name}: is a link, and what is written would land elsewhere; {self._again}"
+                )
         name = self.path / LOCK
-        handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             self._lock(handle)
             os.ftruncate(handle, 0)
@@ -229,6 +247,10 @@ class RunFolder:
         except (BlockingIOError, PermissionError):  # which of the two depends on the system
             owner = os.read(handle, 32).decode(errors="replace").strip() or "?"
             raise Busy(self.path, owner) from None
+        except OSError as error:
+            if not has_no_locks(error):
+                raise
+            warn_once(NO_LOCKS.format(path=self.path.parent))
 
 
 def find_runs(root: Path, experiment: str) -> list[RunFolder]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..config.validation import FileName
+
 if TYPE_CHECKING:
     import pyarrow
 
@@ -24,7 +26,7 @@ class Open(BaseModel):
 
 
 class Data(Open):
-    name: str
+    name: FileName
     hash: str
     arguments: dict[str, Any] = {}
 
@@ -36,7 +38,7 @@ class Named(Open):
 class Record(Open):
     """run.toml"""
 
-    experiment: str
+    experiment: FileName
     label: str
     seed: int
     setting: dict[str, Any] = {}
@@ -54,7 +56,7 @@ class Result(Open):
     round: Count
     final: Figures = {}
     seconds: Number = None
-    files: dict[str, str] = {}
+    files: dict[FileName, str] = {}
     message: str = ""
 
 
