@@ -33,12 +33,12 @@ def test_a_name_in_a_record_is_no_path(name: str, tmp_path: Path) -> None:
         with pytest.raises(SelfflError):
             read_record(path / RECORD)
         with pytest.raises(SelfflError):
-            RunFolder(path).record
+            _ = RunFolder(path).record
     (path / RECORD).write_text(text)
     result = json.loads((path / "result.json").read_text())
     (path / "result.json").write_text(json.dumps({**result, "files": {name: "0" * 64}}))
     with pytest.raises(SelfflError):
-        RunFolder(path).result
+        _ = RunFolder(path).result
 
 
 def test_a_record_names_its_data_and_seed() -> None:
