@@ -71,7 +71,7 @@ def _read(stream: IO[bytes], where: str, name: str, read: Callable[[IO[bytes], s
     with ExitStack() as stack:
         stream = cast("IO[bytes]", stream if hasattr(stream, "peek") else BufferedReader(cast("RawIOBase", stream)))
         if stream.peek(2)[:2] == GZIP:  # type: ignore[attr-defined]  # whatever its name says
-            stream = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=stream)))
+            stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
         try:
             read(stream, name)
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.dealing.partition import canonical, partitioner
 from data_prep.prepare import read_options
 from selffl_cli import methods
-from selffl_cli.cli.train import _overrides, parse_duration
+from selffl_cli.cli.start import Asked, parse_duration, read_settings
 from selffl_cli.config.experiment import parse_seeds, set_key
 from selffl_cli.config.spec import parse_spec
 from selffl_cli.sampling import options as selection
@@ -38,7 +38,7 @@ def partition(typed: str) -> object:
 
 
 def settings(typed: str) -> object:
-    overrides, _ = _overrides(None, None, [typed])
+    overrides, _ = read_settings(Asked("digits", [], [], [typed], Path("runs")))
     content: dict = {"train": {"rounds": 1}, "data": {"name": "digits"}}
     for key, value in overrides.items():
         set_key(content, key, value)

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from .. import methods, models
-from ..config.experiment import NAME, Experiment, TrainConfig, apply_setting, train_config
+from ..config.experiment import Experiment, TrainConfig, apply_setting, train_config
 from ..config.run import ENGINE_VERSION, WARM_START, RunConfig
 from ..config.spec import parse_spec
+from ..config.validation import FILE_NAME
 from ..continual.options import VERSION as MEMORY_VERSION
 from ..errors import UsageError, nearest
 from ..privacy.budget import budget_of
@@ -87,7 +88,7 @@ def labelled(chosen: dict[str, dict[str, Any]], label: str, experiment: Experime
         return chosen
     if len(chosen) != 1:
         raise UsageError(f"--label {label}: names a variant of one method; add --method METHOD")
-    if label in experiment.methods or label == WARM_START or not NAME.fullmatch(label):
+    if label in experiment.methods or label == WARM_START or not FILE_NAME.fullmatch(label):
         raise UsageError(
             f"--label '{label}': give a name that is no label of {experiment.name}, of letters, digits, '.', '_', '+' "
             "and '-'"

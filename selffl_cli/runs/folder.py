@@ -220,8 +220,8 @@ class RunFolder:
                 raise SelfflError(
                     f"{self.path / name}: is a link, and what is written would land elsewhere; {self._again}"
                 )
-        name = self.path / LOCK
-        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        lock = self.path / LOCK
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             self._lock(handle)
             os.ftruncate(handle, 0)
