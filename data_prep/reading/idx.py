@@ -69,9 +69,10 @@ def collect(
 
 def _read(stream: IO[bytes], where: str, name: str, read: Callable[[IO[bytes], str], None]) -> None:
     with ExitStack() as stack:
-        stream = cast("IO[bytes]", stream if hasattr(stream, "peek") else BufferedReader(cast("RawIOBase", stream)))
-        if stream.peek(2)[:2] == GZIP:  # type: ignore[attr-defined]  # whatever its name says
-            stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
+        peeking: Any = stream if hasattr(stream, "peek") else BufferedReader(cast("RawIOBase", stream))
+        stream = peeking
+        if peeking.peek(2)[:2] == GZIP:  # whatever its name says
+            stream = stack.enter_context(cast("IO[bytes]", gzip.GzipFile(fileobj=peeking)))
         try:
             read(stream, name)
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
