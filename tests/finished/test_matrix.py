@@ -22,8 +22,8 @@ MODELS = {
 }
 FORMS = {
     "plain": [],
-    "periods": ["--periods"],
-    "new clients": ["--new-clients", "0.3"],
+    "periods": ["--set", "train.periods=true"],
+    "new clients": ["--set", "train.new_clients=0.3"],
     "a sample of clients": ["--set", "train.eval_clients=3"],
     "nothing kept": ["--keep-models", "none"],
 }
