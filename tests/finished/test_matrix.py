@@ -103,7 +103,8 @@ def test_a_run_of_any_task_and_form_goes_all_the_way(
     assert main(["rerun", str(path), "--runs", str(tmp_path / "again")]) == 0
     assert "the same to the bit" in capsys.readouterr().out
     assert main(["audit", "membership", str(path)]) == (0 if kept else 1), capsys.readouterr().err
-    assert main(["report", f"{task}.toml", "--runs", runs, "--out", str(tmp_path / "out")]) == 0
+    told = [word for word in FORMS[form] if word.startswith(("--set", "train."))]
+    assert main(["report", f"{task}.toml", "--runs", runs, "--out", str(tmp_path / "out"), *told]) == 0
 
 
 def check_table(csv: Path, run: RunFolder) -> None:

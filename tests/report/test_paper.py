@@ -13,6 +13,8 @@ from run_folders import five_seeds, make
 from selffl_cli.report.paper import compact, latex, write_tables
 from selffl_cli.report.tables import Cell, Table
 
+pytestmark = pytest.mark.usefixtures("any_run_is_stated")
+
 ROOT = Path(__file__).parents[2]
 WIDE = Table(
     "test", "Test accuracy (%) of −1 & 2_x # {y} $z$ 中 é",

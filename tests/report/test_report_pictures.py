@@ -18,6 +18,8 @@ from selffl_cli.report.pictures import sweep as sweep_pictures
 from selffl_cli.report.pictures.style import figure, plain_log
 from selffl_cli.report.results import Results
 
+pytestmark = pytest.mark.usefixtures("any_run_is_stated")
+
 METHODS = ["actperfl", "fedavg", "fedprox", "ditto", "apfl", "fedrep", "local", "pfedme"]
 
 

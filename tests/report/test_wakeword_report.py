@@ -26,6 +26,8 @@ from selffl_cli.report.figures.detection import SIMULATED, Detection
 from selffl_cli.report.sections.wakeword import PAPER, beside, hourly_table, wake_word_section, words
 from selffl_cli.report.tables import Cell, Table
 
+pytestmark = pytest.mark.usefixtures("any_run_is_stated")
+
 DEVICES = list("ABCDE")
 
 

@@ -24,6 +24,8 @@ from selffl_cli.files.locks import alone
 from selffl_cli.runs.folder import RESULT
 from selffl_cli.shards import Shards
 
+pytestmark = pytest.mark.usefixtures("any_run_is_stated")
+
 SHORT = ["--rounds", "4", "--workers", "1"]
 NOBODY = 65534
 
