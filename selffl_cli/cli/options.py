@@ -167,7 +167,7 @@ Workers = Annotated[
         min=1,
         max=1024,
         metavar="N",
-        help="Processes that share a run's clients. Default: by what a round takes.",
+        help="Processes that share a run's clients. Default: by need.",
         show_default=False,
         rich_help_panel=HOW,
     ),

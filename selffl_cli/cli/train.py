@@ -50,7 +50,7 @@ def train(
             "--rounds",
             "-r",
             metavar="N",
-            help="Communication rounds; with periods, of each.",
+            help="Rounds; with periods, of each.",
             show_default=False,
             rich_help_panel=opt.LONG,
         ),

@@ -38,18 +38,18 @@ def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) ->
         return
     if shards.periods == 1:
         raise UsageError(
-            f"--periods: {shards.path.name} has one period; prepare the data with --periods 5 --drift label "
-            "(or time, intent), or leave --periods out"
+            f"train.periods: {shards.path.name} has one period; prepare the data with --periods 5 --drift label "
+            "(or time, intent), or leave train.periods out"
         )
     if train.privacy.startswith("sample"):
         raise UsageError(
-            "--privacy sample with --periods: how often a sample is looked at depends on the memory, which is not "
-            "accounted for; use --privacy user, or leave one of them out"
+            "train.privacy sample with train.periods: how often a sample is looked at depends on the memory, which is "
+            "not accounted for; use train.privacy = user:…, or leave one of them out"
         )
     if train.privacy and isinstance(memory(train.memory), Coordinated):
         raise UsageError(
-            f"--privacy with --memory {train.memory}: what coordination sends is neither clipped nor noised; use "
-            "--memory uncoordinated, approx-uniform or another that sends nothing"
+            f"train.privacy with train.memory = {train.memory}: what coordination sends is neither clipped nor noised; "
+            "use train.memory = uncoordinated, approx-uniform or another that sends nothing"
         )
     part = shards.part("train")
     period = part.arrays["period"].numpy()
@@ -58,22 +58,22 @@ def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) ->
     empty = np.argwhere(cells == 0)
     if len(empty):
         raise UsageError(
-            f"--periods: client {empty[0][0]} has no training sample in period {empty[0][1] + 1} of {shards.periods}; "
-            "prepare the data with fewer periods or clients"
+            f"train.periods: client {empty[0][0]} has no training sample in period {empty[0][1] + 1} of "
+            f"{shards.periods}; prepare the data with fewer periods or clients"
         )
     most = int(cells[:, :-1].sum(1).max())  # before the last period, after which nothing is chosen any more
     if sized(train.memory) and train.memory_size is not None and train.memory_size >= most:
         raise UsageError(
-            f"--memory-size {train.memory_size}: no client has more than {most} samples to choose from; lower it, or "
-            "keep everything with --memory all"
+            f"train.memory_size = {train.memory_size}: no client has more than {most} samples to choose from; lower "
+            "it, or keep everything with --set train.memory=all"
         )
     if isinstance(memory(train.memory), Coordinated):
         from ..methods import build
 
         if build(method).traffic(2, 1) == (0, 0):  # of a body of one parameter under a head of one
             raise UsageError(
-                f"--memory {train.memory}: clients of method {method['name']} send nothing, so that nothing can be "
-                "coordinated; use --memory uncoordinated"
+                f"train.memory = {train.memory}: clients of method {method['name']} send nothing, so that nothing can "
+                "be coordinated; use --set train.memory=uncoordinated"
             )
 
 
@@ -90,23 +90,23 @@ def private_options(name: str, options: dict[str, Any], train: TrainConfig, aver
         return _sample_options(plain, options, train)
     if name == "local":
         raise UsageError(
-            "--privacy user: with method 'local' nothing leaves a client, so there is nothing to make private"
+            "train.privacy user: with method 'local' nothing leaves a client, so there is nothing to make private"
         )
     if not averages:
         raise UsageError(
-            f"--privacy user: method '{name}' sends more than an average of models (its weights and variances depend "
-            "on the data), which is not accounted for; use fedavg, fedavg-ft, fedprox, ditto, perfedavg, pfedme, apfl "
-            "or fedrep"
+            f"train.privacy user: method '{name}' sends more than an average of models (its weights and variances "
+            "depend on the data), which is not accounted for; use fedavg, fedavg-ft, fedprox, ditto, perfedavg, "
+            "pfedme, apfl or fedrep"
         )
     if not train.sampler.startswith("poisson"):
         raise UsageError(
-            f"--privacy user: the accountant knows Poisson sampling alone, not --sampler {train.sampler}; add "
-            "--sampler poisson:q=0.1"
+            f"train.privacy user: the accountant knows Poisson sampling alone, not {train.sampler}; add "
+            "--set train.sampler=poisson:q=0.1"
         )
     if train.weighting in ("samples", "unbiased") or options.get("weighting") == "samples" or name.endswith("-w"):
         raise UsageError(
-            "--privacy user: each client counts the same, since the number of its samples is private too; leave the "
-            "weighting out"
+            "train.privacy user: each client counts the same, since the number of its samples is private too; leave "
+            "the weighting out"
         )
     return {**options, "weighting": "equal"}
 
@@ -114,8 +114,8 @@ def private_options(name: str, options: dict[str, Any], train: TrainConfig, aver
 def _sample_options(plain: str, options: dict[str, Any], train: TrainConfig) -> dict[str, Any]:
     if plain.removesuffix("-w") not in QUERIES:
         raise UsageError(
-            f"--privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it cannot be "
-            f"accounted for; use {', '.join(QUERIES)}"
+            f"train.privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it cannot "
+            f"be accounted for; use {', '.join(QUERIES)}"
         )
     return options
 

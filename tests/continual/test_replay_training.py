@@ -195,7 +195,11 @@ def test_privacy_of_users_counts_the_rounds_of_every_period(memory: str, tmp_pat
 @pytest.mark.parametrize(
     ("memory", "privacy", "message"),
     [
-        ("coordinated", "user:noise=1", "what coordination sends is neither clipped nor noised; use --memory uncoord"),
+        (
+            "coordinated",
+            "user:noise=1",
+            "what coordination sends is neither clipped nor noised; use train.memory = uncoord",
+        ),
         ("naive", "sample:noise=1", "how often a sample is looked at depends on the memory"),
     ],
 )

@@ -247,7 +247,7 @@ def test_the_honest_epsilon_is_that_of_half_the_noise_and_of_the_worst_client() 
     [
         ("fedavg", {"privacy": "user:noise=0,target-epsilon=3", **POISSON}, "noise 0 has no epsilon"),
         ("fedavg", {"privacy": "user:clip=1", **POISSON}, "give noise=… .* or target-epsilon"),
-        ("fedavg", {"privacy": "user:noise=1"}, "add --sampler poisson:q=0.1"),
+        ("fedavg", {"privacy": "user:noise=1"}, "add --set train.sampler=poisson:q=0.1"),
         ("fedavg", {"privacy": "user:noise=1", "sampler": "activity:gamma=1"}, "Poisson sampling alone"),
         ("fedavg-w", {"privacy": "user:noise=1", **POISSON}, "each client counts the same"),
         ("fedavg", {"privacy": "user:noise=1", "weighting": "unbiased", **POISSON}, "each client counts the same"),
