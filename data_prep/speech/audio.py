@@ -15,6 +15,7 @@ from selffl_cli.errors import SelfflError
 
 from ..reading.archive import members
 from ..reading.tree import files
+from .container import Damaged, whole
 
 RATE = 16_000  # samples a second of everything behind `decode`
 LENGTH = RATE  # samples of a clip: one second
@@ -79,7 +80,8 @@ def read_bytes(stream: IO[bytes]) -> bytes:
 def decode(data: bytes) -> tuple[np.ndarray, int]:
     """Samples float32 [n] at 16 kHz in -1…1, and the rate that the file has.
 
-    Raises Unusable for what is empty, no audio, cut short, of several channels, silent or far too long.
+    Raises Unusable for what is empty, no audio, cut short, of several channels, silent, beyond full scale or far too
+    long.
     Another rate is resampled (soxr, very high quality).
     """
     import soundfile
@@ -89,10 +91,9 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
     if len(data) > MAX_BYTES:
         raise Unusable(f"more than {MAX_BYTES >> 20} MiB")
     try:
+        data = whole(data)
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, frames, channels = file.samplerate, file.frames, file.channels
-            if _cut(data):
-                raise Unusable("truncated")
             if channels != 1:
                 raise Unusable("stereo" if channels == 2 else f"{channels} channels")
             if frames == 0:
@@ -100,30 +101,27 @@ def decode(data: bytes) -> tuple[np.ndarray, int]:
             if rate < MIN_RATE or frames > MAX_SECONDS * rate:
                 raise Unusable(f"below {MIN_RATE} Hz or longer than {MAX_SECONDS:.0f} s")
             samples = file.read(dtype="float32")
+            fraction = file.subtype in ("FLOAT", "DOUBLE")
+    except Damaged as reason:
+        raise Unusable(str(reason)) from None
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
-        raise Unusable("truncated" if data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") else "not audio") from None
+        if data[:4] in (b"fLaC", b"OggS"):  # their frames carry checksums, and no size stands at the start
+            raise Unusable("truncated") from None
+        known = data[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM")
+        raise Unusable("in a coding that cannot be read" if known else "not audio") from None
     if len(samples) < frames:
         raise Unusable("truncated")
     if not np.isfinite(samples).all():
         raise Unusable("not finite")
-    if not samples.any():
+    if samples.max() == samples.min():  # a constant is no sound either
         raise Unusable("silent")
+    if fraction and np.abs(samples).max() > 1:  # whole numbers stored as fractions, or an amplifier's mistake
+        raise Unusable("of samples beyond full scale (fractions above 1)")
     if rate != RATE:
         import soxr
 
         samples = soxr.resample(samples, rate, RATE, quality="VHQ")
     return samples.astype(np.float32, copy=False), rate
-
-
-def _cut(data: bytes) -> bool:
-    """Whether a WAV file announces more bytes than there are; the library reads what is there without a word.
-
-    Sizes of 0 and of nearly 4 GiB are what recorders write that do not know the size when they start.
-    """
-    if data[:4] != b"RIFF":
-        return False
-    announced = int.from_bytes(data[4:8], "little")
-    return 0 < announced < 0xFFFF0000 and announced + 8 > len(data) + 1  # one byte of padding may be left out
 
 
 def one_second(samples: np.ndarray) -> np.ndarray:

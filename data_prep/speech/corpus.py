@@ -20,11 +20,13 @@ import numpy as np
 from selffl_cli.errors import SelfflError, UsageError
 
 from ..dealing.pool import TEST, TRAIN, VALIDATION
+from ..texts.lines import decode_text, nfc, split_lines
 from .audio import Unusable, decode, is_recording, read_bytes, walk
 
 NOISE = "_background_noise_"
 LISTS = {"validation_list.txt": VALIDATION, "testing_list.txt": TEST}
 CLIENTS = "clients.csv"
+UNOWNED = f"not in {CLIENTS}"
 MAX_TEXT = 64 << 20  # bytes of a list or of clients.csv
 OFFICIAL = (80.0, 10.0, 10.0)  # per cent of speakers in train, validation and test, by the published rule
 
@@ -43,7 +45,12 @@ class Clip(NamedTuple):
 
 
 def key(name: str) -> str:
-    return "/".join(name.split("/")[-2:]).rpartition(".")[0]
+    return nfc("/".join(name.split("/")[-2:]).rpartition(".")[0])
+
+
+def told(line: str) -> str:
+    """A file's key as a list or clients.csv writes it, perhaps with the backslashes of Windows."""
+    return key(line.strip().replace("\\", "/"))
 
 
 class Owner(NamedTuple):
@@ -85,11 +92,16 @@ def take_stock(source: Path) -> Corpus:
             return True
         if not is_recording(name):
             return False
-        if (told := name.encode(errors="backslashreplace").decode()) != name:
-            skipped[told] = "its name is no UTF-8"
+        if (shown := name.encode(errors="backslashreplace").decode()) != name:
+            skipped[shown] = "its name is no UTF-8"
             return False
-        if folder.rpartition("/")[2] == NOISE:
+        last = folder.rpartition("/")[2]
+        if last == NOISE:
             return True
+        if re.sub(r"[^a-z]", "", last.lower()) == "backgroundnoise":
+            raise SelfflError(
+                f"{source}: holds a folder {last}, which would be a word; call it {NOISE} if it holds background noise"
+            )
         names.append(name)
         return False
 
@@ -115,23 +127,34 @@ def take_stock(source: Path) -> Corpus:
             clips[clip.key] = clip
     if not clips:
         raise SelfflError(f"{source}: holds no LABEL/SPEAKER_….wav (or .flac); give such a corpus")
-    lists = {
-        key(line.strip()): part
-        for base, part in LISTS.items()
-        for line in texts.get(base, "").splitlines()
-        if line.strip()
-    }
+    lists = _lists(source, texts, clips)
     owners = _owners(source, texts[CLIENTS]) if CLIENTS in texts else None
     absent = sorted(set(owners or ()) - set(clips))
     if owners is not None:
         for missing in [k for k in clips if k not in owners]:
-            skipped[clips.pop(missing).name] = f"not in {CLIENTS}"
+            skipped[clips.pop(missing).name] = UNOWNED
         if not clips:
             raise SelfflError(
                 f"{source}: {CLIENTS} names none of its recordings; write them as they lie there, such as "
                 f"{next(iter(skipped))}"
             )
     return Corpus([clips[k] for k in sorted(clips)], lists, dict(sorted(noise.items())), owners, skipped, absent)
+
+
+def _lists(source: Path, texts: Mapping[str, str], clips: Mapping[str, Clip]) -> dict[str, int]:
+    """{key: part} by the corpus's lists. SelfflError where less than half of a list's lines name a clip."""
+    found: dict[str, int] = {}
+    for base, part in LISTS.items():
+        lines = [line for line in split_lines(texts.get(base, "")) if line.strip()]
+        hits = sum(told(line) in clips for line in lines)
+        if 2 * hits < len(lines):
+            raise SelfflError(
+                f"{source}: {hits:,} of the {len(lines):,} lines of {base} name one of its recordings (a line is "
+                f"'{lines[0].strip()[:60]}', a recording {next(iter(clips))}); bring the lists of these recordings, or "
+                "take the lists out, and parts follow the published rule"
+            )
+        found |= {told(line): part for line in lines}
+    return found
 
 
 def _clip(name: str) -> Clip | str:
@@ -142,16 +165,13 @@ def _clip(name: str) -> Clip | str:
     speaker, mark, _ = base.partition("_")
     if not mark or not speaker:
         return "no speaker in its name (SPEAKER_….wav)"
-    return Clip(name, folders[-1], speaker)
+    return Clip(name, nfc(folders[-1]), nfc(speaker))
 
 
 def _text(source: Path, name: str, data: bytes) -> str:
-    try:
-        if len(data) > MAX_TEXT:
-            raise ValueError
-        return data.decode("utf-8-sig")
-    except ValueError:
-        raise SelfflError(f"{source}: {name} is no text in UTF-8; write it so") from None
+    if len(data) > MAX_TEXT:
+        raise SelfflError(f"{source}: {name} is more than {MAX_TEXT >> 20} MiB of text; bring the list of the corpus")
+    return decode_text(data, f"{source}: {name}")
 
 
 def _owners(source: Path, text: str) -> dict[str, Owner]:
@@ -162,8 +182,12 @@ def _owners(source: Path, text: str) -> dict[str, Owner]:
     try:
         missing = {"file", "client"} - set(rows.fieldnames or [])
         if missing:
+            first = (split_lines(text) or [""])[0]
+            apart = next((mark for mark in ";\t|" if mark in first), None)
+            hint = f", with commas between them and not {apart!r}" if apart else ""
             raise SelfflError(
-                f"{source}: {CLIENTS} needs the columns file,client,group; add {' and '.join(sorted(missing))}"
+                f"{source}: {CLIENTS} needs the columns file,client,group{hint}; add {' and '.join(sorted(missing))} "
+                f"(its first line is '{first[:60]}')"
             )
         for row in rows:
             _add_owner(f"{source}: {CLIENTS}, line {rows.line_num}", row, owners, groups)
@@ -179,9 +203,9 @@ def _add_owner(where: str, row: Mapping[str, str | None], owners: dict[str, Owne
     if groups.setdefault(client, group) != group:
         raise SelfflError(f"{where}: client {client} is in groups {groups[client]} and {group}; give it one")
     owner = Owner(client, group)
-    if owners.setdefault(key(name), owner) != owner:
+    if owners.setdefault(told(name), owner) != owner:
         raise SelfflError(
-            f"{where}: {name} is of client {client} here and of {owners[key(name)].client} before; give it one"
+            f"{where}: {name} is of client {client} here and of {owners[told(name)].client} before; give it one"
         )
 
 
@@ -226,6 +250,35 @@ def split_speakers(source: Path, corpus: Corpus, split: str) -> dict[str, int]:
                 "to split by speaker"
             )
     return parts
+
+
+def check_parts(source: Path, corpus: Corpus, parts: Mapping[str, int], split: str, least: int) -> None:
+    """SelfflError where no speaker is in the test or the validation part, with a --split that gives some.
+
+    `least` speakers must be left for training. A validation part that --split asks 0 per cent for may be empty.
+    """
+    shares = parse_split(split) or OFFICIAL
+    wanted = {TEST: "test", **({VALIDATION: "validation"} if shares[1] > 0 else {})}
+    empty = [name for part, name in wanted.items() if part not in parts.values()]
+    if not empty:
+        return
+    speakers = sorted(parts)
+    equal = [(100 - 2 * share, share, share) for share in range(10, 45, 5)]
+    for tried in (*equal, *((100 - share, 0, share) for share in range(10, 80, 5))):  # without validation at worst
+        counts = Counter(
+            hash_part(speaker, (float(tried[0]), float(tried[1]), float(tried[2]))) for speaker in speakers
+        )
+        if counts[TEST] and (counts[VALIDATION] or not tried[1]) and counts[TRAIN] >= least:
+            todo = f"add --split {'/'.join(map(str, tried))}"
+            break
+    else:
+        todo = "bring more speakers"
+    left = list(corpus.skipped.values()).count(UNOWNED)
+    unowned = f", or add the {left:,} recordings that are {UNOWNED}" if left else ""
+    raise SelfflError(
+        f"{source}: none of its {len(speakers):,} speakers is in the {' or the '.join(empty)} part, so that "
+        f"nothing could be judged there; {todo}{unowned}"
+    )
 
 
 def check_training(source: Path, names: list[str], client: list[int], part: list[int]) -> None:
@@ -275,10 +328,14 @@ def _counts(total: int, shares: np.ndarray) -> np.ndarray:
 def check_wake_word(wake_word: str | None, corpus: Corpus, source: Path) -> str:
     """The wake word, or an error that says which words are there."""
     labels = corpus.labels
+    wake_word = None if wake_word is None else nfc(wake_word)
     if wake_word in labels:
         if len(labels) == 1 and not corpus.noise:
             raise UsageError(f"{source}: holds no word but '{wake_word}'; others are needed to tell it from")
         return str(wake_word)
     common = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common(40))
     asked = "which word is the wake word" if wake_word is None else f"no recordings of '{wake_word}'"
+    left = sum(why == UNOWNED and key(name).startswith(f"{wake_word}/") for name, why in corpus.skipped.items())
+    if left:
+        raise UsageError(f"{source}: {CLIENTS} names none of the {left:,} recordings of '{wake_word}'; add their lines")
     raise UsageError(f"{source}: {asked}; give --wake-word one of: {common}")

@@ -28,10 +28,12 @@ from selffl_cli.errors import SelfflError
 from ..dealing.pool import generator
 from .audio import RATE, Unusable, decode, loudest, one_second, read_bytes, walk
 from .channels import Channels
-from .features import BINS, log_mel, samples_of
+from .features import BINS, FLOOR, log_mel, samples_of
 
 Stage = Callable[[str], None]
 BATCH = 32  # clips handed to a worker at once: 1 MB of recordings
+JUST_ABOVE = 0.05  # of the logarithm of the floor; float16 has steps of 0.016 there
+LEAST_FILLED = 0.01  # of the training frames have something in a bin, else it is left at 0
 AHEAD = 3  # batches a worker has waiting
 
 
@@ -242,17 +244,19 @@ class Normalised(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     error: float
+    empty: int  # bins that hold nothing in the training part, and are 0 everywhere
 
 
 def normalise(rendered: Rendered, train: np.ndarray, frames: int, stage: Stage) -> Normalised:
     """Each bin to mean 0 and standard deviation 1 over the training rows (`train` bool [rows]), in place.
 
-    Rows that are not usable are left out: those behind move up.
+    Rows that are not usable are left out: those behind move up. A bin that hardly ever holds anything in the training
+    part, as above 4 kHz in recordings of 8 kHz, is 0 in every row: its deviation is that of a few stray frames.
     """
     stage("normalising")
     file, shape, block = rendered.file, (frames, BINS), 4096
     count, size = len(rendered.usable), frames * BINS * 2
-    total, squares, samples = np.zeros(BINS), np.zeros(BINS), 0
+    total, squares, samples, above = np.zeros(BINS), np.zeros(BINS), 0, np.zeros(BINS)
 
     def read(first: int) -> np.ndarray:
         file.seek(first * size)
@@ -262,6 +266,7 @@ def normalise(rendered: Rendered, train: np.ndarray, frames: int, stage: Stage) 
     wanted = train & rendered.usable
     for first in range(0, count, block):
         rows = read(first)[wanted[first : first + block]].astype(np.float64).reshape(-1, BINS)
+        above += (rows > np.log(FLOOR) + JUST_ABOVE).sum(axis=0)
         total, squares, samples = (
             total + rows.sum(axis=0),
             squares + (rows**2).sum(axis=0),
@@ -271,11 +276,12 @@ def normalise(rendered: Rendered, train: np.ndarray, frames: int, stage: Stage) 
         raise SelfflError("no clip of the training part can be used; bring more of them")
     mean = (total / samples).astype(np.float32)
     std = np.sqrt(np.maximum(squares / samples - (total / samples) ** 2, 0)).astype(np.float32)
-    std[std < 1e-3] = 1.0  # a bin that never moves says nothing
+    empty = above < LEAST_FILLED * samples
+    std[(std < 1e-3) | empty] = 1.0  # a bin that never moves says nothing
     place, worst = 0, 0.0
     for first in range(0, count, block):
         rows = read(first)[rendered.usable[first : first + block]].astype(np.float32)
-        exact = (rows - mean) / std
+        exact = np.where(empty, np.float32(0), (rows - mean) / std)
         stored = exact.astype(np.float16)
         if len(rows):
             worst = max(worst, float(np.abs(stored.astype(np.float32) - exact).max()))
@@ -284,4 +290,4 @@ def normalise(rendered: Rendered, train: np.ndarray, frames: int, stage: Stage) 
         place += len(rows)
     file.flush()
     x = np.memmap(file, np.float16, "r", shape=(place, *shape))
-    return Normalised(x, mean, std, worst + float((rendered.rounding / std).max()))
+    return Normalised(x, mean, std, worst + float((rendered.rounding / std).max()), int(empty.sum()))

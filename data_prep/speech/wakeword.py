@@ -19,10 +19,12 @@ from pydantic import Field, field_validator
 from selffl_cli.errors import SelfflError, UsageError
 
 from ..dealing.pool import TEST, TRAIN, VALIDATION, Pool, PrepareOptions
+from ..texts.lines import nfc
 from .audio import Unusable, decode, need_libraries, one_second, read_bytes, walk
 from .channels import DEVICES, Channels
 from .corpus import (
     Corpus,
+    check_parts,
     check_training,
     check_wake_word,
     deal_speakers,
@@ -31,7 +33,7 @@ from .corpus import (
     split_speakers,
     take_stock,
 )
-from .render import Job, Rendered, Stage, normalise, render
+from .render import Job, Normalised, Rendered, Stage, normalise, render
 
 HIDDEN: dict[str, Any] = {"hidden": True}  # clients, their partition and their parts are given by the corpus
 BABBLE = 96  # clips of training speakers that babble is made of
@@ -64,6 +66,11 @@ class WakeWordOptions(PrepareOptions):
     listen: str | None = Field(
         None, exclude=True, description="Folder for a few WAVs and a picture: what the five devices hear."
     )
+
+    @field_validator("wake_word")
+    @classmethod
+    def _composed(cls, value: str | None) -> str | None:
+        return None if value is None else nfc(value)
 
     @field_validator("split")
     @classmethod
@@ -102,6 +109,7 @@ def plan(options: WakeWordOptions, source: Path) -> Plan:
     wake_word = check_wake_word(options.wake_word, corpus, source)
     parts = split_speakers(source, corpus, options.split)
     if corpus.owners is not None:
+        check_parts(source, corpus, parts, options.split, 1)
         owners = [corpus.owners[clip.key] for clip in corpus.clips]
         names = sorted({owner.client for owner in owners})
         groups = dict(owners)
@@ -115,6 +123,7 @@ def plan(options: WakeWordOptions, source: Path) -> Plan:
             f"{source}: {speakers} speakers in the training part, fewer than the {len(DEVICES)} devices; "
             "bring more speakers, or real devices by a clients.csv"
         )
+    check_parts(source, corpus, parts, options.split, len(DEVICES))
     devices = deal_speakers(parts, (device.share for device in DEVICES), f"devices {options.seed}")
     client = [devices[clip.speaker] for clip in corpus.clips]
     names, groups_of = [device.name for device in DEVICES], [device.kind for device in DEVICES]
@@ -192,7 +201,7 @@ def load(options: WakeWordOptions, source: Path, stage: Stage, citation: str) ->
         part=part[kept],
         shared={"mean": made.mean, "std": made.std},
         client_columns={"group": asked.groups},
-        notes=_notes(asked, options, rendered, jobs, made.error),
+        notes=_notes(asked, options, rendered, jobs, made),
         sources=[{"name": source.name, "sha256": digest_source(source)}],
     )
 
@@ -248,7 +257,7 @@ def _notes(
     options: WakeWordOptions,
     rendered: Rendered,
     jobs: list[Job],
-    error: float,
+    made: Normalised,
 ) -> dict[str, Any]:
     skipped = asked.corpus.skipped
     by_lists = options.split == "official" and asked.corpus.lists
@@ -272,7 +281,8 @@ def _notes(
         "skipped_files": [f"{name}: {why}" for name, why in list(skipped.items())[:LISTED]],
         "resampled": rendered.resampled,
         "clip_seconds": 1.0,
-        "float16_error": f"at most {error:.2g} standard deviations of a bin",
+        "float16_error": f"at most {made.error:.2g} standard deviations of a bin",
+        **({"empty_bins": made.empty} if made.empty else {}),
         "audio_hours": round(hours, 4),
         "audio_hours_a_second": round(hours / max(rendered.wall_seconds, 1e-9), 4),
     }
