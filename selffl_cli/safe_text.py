@@ -1,8 +1,8 @@
 """Text from anywhere (labels, names, messages, paths, records) made safe for the place where it is shown.
 
 Every output goes through one of these functions: `printable` and `one_line` for a terminal, `markdown` and `prose` for
-a page, `csv_cell` for a table that a spreadsheet opens, `tex` for LaTeX. Pictures go through `printable`, with the
-mathematics of matplotlib switched off.
+a page, `html` for its twin, `csv_cell` for a table that a spreadsheet opens, `tex` for LaTeX. Pictures go through
+`printable`, with the mathematics of matplotlib switched off.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from html import escape
 from typing import Any
 
 LONGEST = 1000  # characters of a line; what is wrong stands at its beginning, what to do at its end
@@ -64,6 +65,11 @@ def _html(text: str) -> str:
 def paragraphs(text: str) -> str:
     """Several sentences of `prose`, an empty line between paragraphs."""
     return "\n\n".join(prose(part) for part in re.split(r"\n\s*\n", text.strip()))
+
+
+def html(text: Any) -> str:
+    """A value inside an HTML page, also in an attribute."""
+    return escape(printable(str(text)))
 
 
 def csv_cell(value: Any) -> Any:

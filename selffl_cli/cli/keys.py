@@ -38,17 +38,18 @@ class KeysCommand(TyperCommand):
     """A command whose help shows, after its options, the keys that --set knows best."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from rich.console import Console
         from rich.panel import Panel
         from rich.table import Table
         from rich.text import Text
+
+        from .terminal import Terminal
 
         epilog, self.epilog = self.epilog, None
         try:
             super().format_help(ctx, formatter)
         finally:
             self.epilog = epilog
-        console = Console()
+        console = Terminal(markup=True)  # the package's own words alone
         for title, rows in panels().items():
             table = Table.grid(padding=(0, 2, 0, 0), expand=True)
             table.add_column(no_wrap=True, style="bold cyan")

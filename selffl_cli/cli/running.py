@@ -63,6 +63,8 @@ def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) 
     from ..launchers.one import Stop
 
     stop = Stop(options.deadline)
+    if console.is_terminal:  # above the live table, which would paint over what is written past it
+        stop.tell = lambda text: console.print(text, style="yellow", soft_wrap=True)
     outcome = _carry_out(planned, options, stop, console)
     again = shlex.join(["selffl", *sys.argv[1:]])
     if outcome.stopped:

@@ -23,7 +23,7 @@ from ..training.loop import Training
 POLL = 0.2  # seconds between looks at the runs of others
 
 
-STOPPING = b"stopping at the end of this round; once more to stop at once, at the last checkpoint\n"
+STOPPING = "stopping at the end of this round; once more to stop at once, at the last checkpoint"
 
 
 def _is_terminal(stream: int) -> bool:
@@ -48,6 +48,7 @@ class Stop:
     deadline: float | None = None  # time.monotonic()
     signal: int = 0
     pid: int = field(default_factory=os.getpid)  # the process that speaks to the person
+    tell: Callable[[str], object] = field(default=lambda text: os.write(2, f"{text}\n".encode()))  # and by what
 
     def __call__(self) -> bool:
         return bool(self.signal) or (self.deadline is not None and time.monotonic() > self.deadline)
@@ -69,7 +70,7 @@ class Stop:
             if os.getpid() == self.pid:
                 if number == signal.SIGHUP:
                     _mute(terminals)
-                os.write(2, STOPPING)
+                self.tell(STOPPING)
 
         terminals = [stream for stream in (1, 2) if _is_terminal(stream)]
         asked = [signal.SIGINT, signal.SIGTERM]

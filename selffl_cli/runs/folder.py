@@ -215,13 +215,11 @@ class RunFolder:
         must not keep the folder from the next process.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in (METRICS, CHECKPOINT):
-            if (self.path / name).is_symlink():
-                raise SelfflError(
-                    f"{self.path / name}: is a link, and what is written would land elsewhere; {self._again}"
-                )
-        lock = self.path / LOCK
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        for path in (self.path / METRICS, self.path / CHECKPOINT):
+            if path.is_symlink():
+                raise SelfflError(f"{path}: is a link, and what is written would land elsewhere; {self._again}")
+        name = self.path / LOCK
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             self._lock(handle)
             os.ftruncate(handle, 0)

@@ -100,7 +100,7 @@ def test_everything_printed_goes_through_the_terminal() -> None:
     for path in [*ROOT.glob("selffl_cli/**/*.py"), *ROOT.glob("data_prep/**/*.py")]:
         text = path.read_text(encoding="utf-8")
         assert path.name == "terminal.py" or not re.search(r"(?<!\w)Console\(", text), path
-        assert "rich.markup" not in text and "markup=True" not in text, path
+        assert "rich.markup" not in text and ("markup=True" not in text or path.name == "keys.py"), path
 
 
 def test_every_file_of_a_report_is_written_by_a_function_that_makes_text_safe() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from ...safe_text import html
 from ..ledger import Entry
 from ..results import Results
 from ..summary import summary_lines
@@ -28,18 +28,18 @@ def html_page(
     title = results.experiment.title or results.experiment.name
     curves, clients = curve_data(results), client_data(results)
     body = [
-        f"<header><h1>{escape(title)}</h1>",
+        f"<header><h1>{html(title)}</h1>",
         '<ul class="summary">',
-        *(f"<li>{escape(line)}</li>" for line in summary_lines(results, both, entries)),
+        *(f"<li>{html(line)}</li>" for line in summary_lines(results, both, entries)),
         "</ul>",
-        *(f"<p>{escape(part)}</p>" for part in results.experiment.description.strip().split("\n\n") if part),
+        *(f"<p>{html(part)}</p>" for part in results.experiment.description.strip().split("\n\n") if part),
         "</header><main>",
         _claims(results, entries) if entries else "",
         _chart(),
         *(_section(table, opened=number == 0) for number, table in enumerate(tables)),
         _clients() if clients["series"] else "",
         _runs(results, folder),
-        f"<section><h2>Make it again</h2><pre>{escape(command)}</pre></section>",
+        f"<section><h2>Make it again</h2><pre>{html(command)}</pre></section>",
         _notes(results),
         "</main>",
         f'<script type="application/json" id="curves">{embedded(curves)}</script>',
@@ -50,7 +50,7 @@ def html_page(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n"
+        f"<title>{html(title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n"
     )
     return head + "\n".join(part for part in body if part) + "\n</body>\n</html>\n"
 
@@ -63,7 +63,7 @@ def _table(name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], text_
     """A table whose heads are buttons that sort it; cells come escaped."""
     kinds = ["text" if number < text_columns else "number" for number in range(len(heads))]
     head = "".join(
-        f'<th scope="col" class="{kind}"><button type="button">{escape(text)}</button></th>'
+        f'<th scope="col" class="{kind}"><button type="button">{html(text)}</button></th>'
         for text, kind in zip(heads, kinds, strict=True)
     )
     lines = "\n".join(
@@ -71,13 +71,13 @@ def _table(name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], text_
         for row in rows
     )
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(name)}"><table class="sorts">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{html(name)}"><table class="sorts">'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>"
     )
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(cell.plain)
+    text = html(cell.plain)
     return f"<strong>{text}</strong>" if cell.mark == "best" else text
 
 
@@ -85,7 +85,7 @@ def _section(table: Table, opened: bool) -> str:
     text_columns = sum(head in TEXT_HEADS for head in table.heads)
     rows = [[_cell(cell) for cell in cells] for cells in table.rows]
     made = _table(table.title, table.heads, rows, text_columns)
-    return f"<details{' open' if opened else ''}><summary><h2>{escape(table.title)}</h2></summary>{made}</details>"
+    return f"<details{' open' if opened else ''}><summary><h2>{html(table.title)}</h2></summary>{made}</details>"
 
 
 def _claims(results: Results, entries: list[Entry]) -> str:
@@ -93,14 +93,14 @@ def _claims(results: Results, entries: list[Entry]) -> str:
     for entry in entries:
         judgement, claim = entry.judgement, entry.claim
         note = f" ({judgement.note})" if judgement.note else ""
-        source = f" <cite>{escape(claim.source)}</cite>" if claim.source else ""
+        source = f" <cite>{html(claim.source)}</cite>" if claim.source else ""
         rows.append(
             [
-                f'<span class="verdict {judgement.verdict}">{judgement.verdict}</span>{escape(note)}',
-                escape(claim.text) + source + (" <strong>required</strong>" if claim.required else ""),
-                escape(claim.paper) or "–",
-                escape(entry.sides(results)),
-                escape(entry.effect(results)),
+                f'<span class="verdict {judgement.verdict}">{judgement.verdict}</span>{html(note)}',
+                html(claim.text) + source + (" <strong>required</strong>" if claim.required else ""),
+                html(claim.paper) or "–",
+                html(entry.sides(results)),
+                html(entry.effect(results)),
                 str(len(entry.seeds)),
             ]
         )
@@ -143,10 +143,8 @@ def _runs(results: Results, folder: Path) -> str:
     rows = []
     for run in results.runs:
         where = Path(os.path.relpath(run.folder.path, folder)).as_posix()
-        link = f'<a href="{quote(where)}/">{escape(run.folder.path.name)}</a>'
-        rows.append(
-            [escape(run.setting), escape(run.label), str(run.seed), escape(str(run.result.get("status"))), link]
-        )
+        link = f'<a href="{quote(where)}/">{html(run.folder.path.name)}</a>'
+        rows.append([html(run.setting), html(run.label), str(run.seed), html(str(run.result.get("status"))), link])
     heads = ["setting", "method", "seed", "state", "folder"]
     if len(results.settings) == 1:
         heads, rows = heads[1:], [row[1:] for row in rows]
@@ -155,5 +153,5 @@ def _runs(results: Results, folder: Path) -> str:
 
 
 def _notes(results: Results) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in results.notes)
+    items = "".join(f"<li>{html(note)}</li>" for note in results.notes)
     return f"<section><h2>Notes</h2><ul>{items}</ul></section>" if items else ""
