@@ -104,8 +104,8 @@ def mend(folder: Path) -> None:
 
 
 def report(folder: Path) -> object:
-    results = collect(tuned(EXPERIMENT, folder / "runs"), folder / "runs")
-    return [(run.folder.environment, results.clients(run).describe()) for run in results.runs]
+    results = collect(tuned(EXPERIMENT, folder / "runs"), folder / "runs", include=True)  # whatever the TOML states
+    return [(run.folder.environment, run.judged_clients().describe()) for run in results.runs]
 
 
 def score(folder: Path) -> object:

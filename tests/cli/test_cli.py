@@ -84,8 +84,8 @@ import gc, sys
 seen = []
 gc.callbacks.append(lambda phase, info: seen.append("torch" in sys.modules))
 from selffl_cli.cli.main import main
-code = main(["train", "no-such-experiment"])
-print(code, "selffl_cli.training.loop" in sys.modules, sum(seen), gc.isenabled())
+code = main(["train", "digits", "--method", "no-such-method"])
+print(code, "torch" in sys.modules, sum(seen), gc.isenabled())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     code, loaded, collections, enabled = done.stdout.split()

@@ -176,7 +176,8 @@ def test_two_that_write_one_file_leave_that_of_one(tmp_path: Path) -> None:
 def test_two_tunings_keep_each_others_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tuned").mkdir()
     experiment = SimpleNamespace(name="tuned", tuning=SimpleNamespace(seed=1, rounds=2, score="personal"))
-    request: Any = SimpleNamespace(experiment=experiment, runs=tmp_path)
+    request: Any = SimpleNamespace(experiment=experiment, runs=tmp_path, data=None, init=None)
+    monkeypatch.setattr(tuning, "asked_of", lambda experiment, label, given: {})
     monkeypatch.setattr(tuning, "score", lambda experiment, run: 0.5)
 
     def tune(method: str) -> None:

@@ -341,7 +341,8 @@ def test_page_says_that_uncertainty_never_set_the_steps(tmp_path: Path, no_pictu
         write_run(tmp_path / "runs", "actperfl", seed, curve(0.9), s0=0.3, calibrated=16)  # of 20 rounds
         write_run(tmp_path / "runs", "actperfl-hb", seed, curve(0.9), s0=0.3)
         write_run(tmp_path / "runs", "fedavg", seed, curve(0.9))
-    notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
+    made = make(tmp_path, methods={"actperfl": {}, "actperfl-hb": {}})
+    notes = [note for note in made.results.notes if "local steps" in note]
     assert len(notes) == 1 and notes[0].startswith("actperfl: local steps were FedAvg's budget in 75 % of the rounds")
 
 
@@ -375,7 +376,8 @@ def test_page_says_how_often_uncertainty_set_the_steps(tmp_path: Path, no_pictur
             known=lambda number: 2 if number > 2 else 0,
         )  # fmt: skip
         write_run(tmp_path / "runs", "actperfl-hb", seed, curve(0.9), s0=0.3, calibrated=99, known=lambda number: 1)
-    notes = [note for note in make(tmp_path).results.notes if "local steps" in note]
+    made = make(tmp_path, methods={"actperfl": {}, "actperfl-hb": {}})
+    notes = [note for note in made.results.notes if "local steps" in note]
     assert notes == [
         "actperfl: uncertainty set local steps in 72 % of the rounds; once the contraction was solved (round 6 to 7), "
         "100 % of the participations of clients that had taken part before took them from Eqn 7.",

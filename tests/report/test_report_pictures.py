@@ -45,7 +45,8 @@ def test_more_methods_than_colours_get_a_panel_each(tmp_path: Path, drawn: list[
         for seed in range(2):
             write_run(tmp_path / "runs", label, seed, curve(0.1 if label == "pfedme" else 0.9),
                       has_global=label != "local")  # fmt: skip
-    build(experiment(), tmp_path / "runs", tmp_path / "results", ["gradients"], "")
+    stated = experiment(methods={label: {} for label in METHODS})
+    build(stated, tmp_path / "runs", tmp_path / "results", ["gradients"], "")
     titles, lines, limits = zip(*drawn, strict=True)
     assert sorted(title.split(":")[0] for title in titles) == sorted(METHODS)
     by_method = dict(zip((title.split(":")[0] for title in titles), lines, strict=True))
@@ -61,7 +62,7 @@ def test_many_methods_of_a_sweep_show_a_line_for_each_setting(tmp_path: Path, dr
     for label in METHODS:
         for clients in (5, 100):
             write_run(tmp_path / "runs", label, 0, curve(0.9), key=str(clients), setting={"data.clients": clients})
-    stated = experiment(sweep={"data.clients": [5, 100]})
+    stated = experiment(methods={label: {} for label in METHODS}, sweep={"data.clients": [5, 100]})
     build(stated, tmp_path / "runs", tmp_path / "results", ["rounds"], "")
     assert len(drawn) == len(METHODS)
     for title, lines, _ in drawn:

@@ -121,7 +121,7 @@ def test_what_the_page_shows(runs: Path, tmp_path: Path) -> None:
     page = (made.folder / "README.md").read_text()
     assert "public recordings heard through simulated devices, not the Alexa recordings" in page
     assert "| method | seeds | A | B | C | D | E |" in page and "Table 2: relative false accepts, personal" in page
-    assert "|   in the paper |  | 0.92 | 0.94 | 0.91 | 0.91 | 1.01 |" in page
+    assert "| in the paper |  | 0.92 | 0.94 | 0.91 | 0.91 | 1.01 |" in page
     assert "| fedavg-e | 3 | 1.00 [1.00, 1.00] |" in page
     assert "pfedme (seed 0), pfedme (seed 1)" in page  # no scores, and said so
     assert "here it diverged in 0 of 3 runs" in page
