@@ -231,11 +231,11 @@ def test_toml_that_is_too_much(line: str, tmp_path: Path) -> None:
 def test_lines_of_ten_megabytes(tmp_path: Path) -> None:
     from data_prep.texts.tweets import read
 
-    good = '"4","1","d","q","ann","so good"\n'
+    good = "".join(f'"{label}","1","d","q","ann","so it is"\n' for label in "04") * 20
     (tmp_path / "tweets.csv").write_text(good + '"0","2","d","q","bob","' + "x" * 10_000_000 + '"\n' + "\0\n" + good)
     with bounded_memory():
         found = read(tmp_path / "tweets.csv")
-    assert len(found.texts) == 2 and found.notes["left_out_rows"] == {
+    assert len(found.texts) == 80 and found.notes["left_out_rows"] == {
         "longer than 65,536 bytes": 1,
         "with NUL bytes": 1,
     }
