@@ -64,10 +64,10 @@ def ls(
 
 def find(runs: Path, experiments: list[str], trials: bool = False) -> list[RunFolder]:
     """Every run folder below `runs`, in order of experiment and name."""
-    from ..planning.tuning import FOLDER
+    from ..config.validation import TRIALS
     from ..runs.folder import RECORD, RunFolder
 
-    paths = [*runs.glob(f"*/*/{RECORD}"), *(runs.glob(f"*/{FOLDER}/*/{RECORD}") if trials else ())]
+    paths = [*runs.glob(f"*/*/{RECORD}"), *(runs.glob(f"*/{TRIALS}/*/{RECORD}") if trials else ())]
     folders = [path.parent for path in paths]
     return [
         RunFolder(path) for path in sorted(folders) if not experiments or path.relative_to(runs).parts[0] in experiments

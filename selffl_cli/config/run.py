@@ -13,7 +13,7 @@ from pydantic import field_validator
 from ..continual import options as replay
 from ..registry import short
 from .train import YOUNGER, TrainConfig
-from .validation import FILE_NAME, FileName, Strict
+from .validation import FILE_NAME, ExperimentName, Strict
 
 # Raised when the engine's arithmetic or its random streams change, so that old runs are not taken for new ones;
 # tests/methods/test_golden.py fails until it is.
@@ -26,7 +26,7 @@ WARM_START = "warm-start"  # the label of the run that makes an experiment's sha
 class RunConfig(Strict):
     """One run, resolved: written to run.toml, hashed into the folder's name."""
 
-    experiment: FileName
+    experiment: ExperimentName
     label: str
     seed: int
     setting: dict[str, Any] = {}

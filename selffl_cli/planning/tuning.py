@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.experiment import Experiment, Tuning, set_key
-from ..config.validation import validate
+from ..config.validation import TRIALS, validate
 from ..errors import SelfflError, UsageError
 from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # plan imports torch, which a report does without
 
 FILE = "tuning.json"  # in runs/EXPERIMENT/
 LENGTH = ("train.rounds", "train.eval_", "train.stop_at", "versions.")  # in which trials and runs may differ
-FOLDER = "tuning"  # the trials' run folders, below it
 
 
 class Trial(Open):
@@ -79,7 +78,7 @@ def plan_trials(request: Request) -> Trials:
             continue
         for options in grid:
             tried = with_options(base, label, options)
-            one = replace(request, experiment=tried, methods=[label], seeds=[experiment.tuning.seed], folder=FOLDER)
+            one = replace(request, experiment=tried, methods=[label], seeds=[experiment.tuning.seed], folder=TRIALS)
             trials.append((label, options, plan(one)[-1]))
     return trials
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..config.validation import FileName
+from ..config.validation import ExperimentName, FileName
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,7 +38,7 @@ class Named(Open):
 class Record(Open):
     """run.toml"""
 
-    experiment: FileName
+    experiment: ExperimentName
     label: str
     seed: int
     setting: dict[str, Any] = {}

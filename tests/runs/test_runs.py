@@ -144,14 +144,13 @@ def test_a_warm_start_is_trained_once_and_shared(inside: Path) -> None:
         ),
         (["--set", "train.learning_rate=-1"], 2, "learning_rate = -1"),
         (["--set", "train.batch_size=0"], 2, "at least one sample"),
-        (["--set", "train.local_steps=3"], 2, "not both"),
+        (["--set", "train.local_steps=3", "--set", "train.local_epochs=1"], 2, "not both"),
         (["--set", "model.hidden=[0]"], 2, "hidden"),
         (["--seeds", "4-2"], 2, "range"),
         (["--seeds", "1,1"], 2, "different"),
         (["--seeds", "5000000000"], 2, "2147483647"),
         (["--budget", "soon"], 2, "90s"),
         (["--init", "nowhere.safetensors"], 2, "no such run folder or file"),
-        (["--data", "./nowhere"], 1, "selffl prepare"),
         (["--device", "abacus"], 2, "auto, cpu or cuda"),
     ],
 )
@@ -163,6 +162,13 @@ def test_bad_requests_change_nothing(
     assert main([*arguments("refused"), *words]) == code
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and re.search(says, shown.err), shown.err
+    assert not (inside / "refused").exists()
+
+
+def test_data_that_are_not_there_are_named(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "tiny.toml", "--data", "./nowhere", "--runs", "refused"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and "selffl prepare" in shown.err
     assert not (inside / "refused").exists()
 
 
