@@ -15,7 +15,7 @@ from .validation import Strict, validate
 # keys of [train] that came after the first runs
 YOUNGER = (
     "new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at", "periods", "memory",
-    "memory_size", "precision",
+    "memory_size", "precision", "delivery_rounds", "delivery_average",
 )  # fmt: skip
 
 
@@ -41,6 +41,12 @@ class TrainConfig(Strict):
         None, gt=0, le=1, description="end as soon as an evaluation finds this validation accuracy of the global model"
     )
     new_clients: float = Field(0.0, ge=0, lt=1, description="share of clients held out of training, judged at the end")
+    delivery_rounds: int = Field(
+        0, ge=0, le=1000, description="rounds in which every client makes its model once more at the end; 0: none"
+    )
+    delivery_average: Literal["iterates", "last"] = Field(
+        "iterates", description="delivered models: the mean of the last half of the last round's iterates, or the last"
+    )
     dtype: Literal["float32", "float64"] = "float32"
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="of training's matrix products: tf32 (GPU) and bf16 are faster and less exact"
@@ -88,6 +94,11 @@ class TrainConfig(Strict):
     def _one_budget(self) -> TrainConfig:
         if self.dtype == "float64" and self.precision != "float32":
             raise ValueError(f"precision = '{self.precision}' is for dtype float32; leave one of the two out")
+        if self.delivery_rounds and self.privacy.startswith("sample"):
+            raise ValueError(
+                "delivery_rounds: under privacy of samples the gradients of delivery are private, and epsilon does not "
+                "count them; set delivery_rounds = 0"
+            )
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
         replay.consistent(self.periods, self.memory, self.memory_size)

@@ -9,6 +9,7 @@ loop keeps note of who took part, so that a checkpoint need not look at anyone e
 
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 from collections.abc import Iterator
@@ -132,6 +133,14 @@ class ClientStore:
         self.initial: dict[str, Tensor] = {}
         self.tables: dict[str, Rows] = {}
         self.written: dict[str, Tensor] = {}
+        self.handed = False  # whether rows that nobody wrote are others than the tables were opened with
+
+    def handing(self, initial: dict[str, Tensor]) -> ClientStore:
+        """The same tables, to be read alone, with other rows for clients that wrote none."""
+        self._table(next(iter(self.initial)))
+        view = copy.copy(self)
+        view.initial, view.handed = {**self.initial, **initial}, True
+        return view
 
     def add(self, name: str, initial: Tensor) -> None:
         """A table whose rows start as `initial` (any shape, a scalar included)."""
@@ -176,7 +185,7 @@ class ClientStore:
     def read(self, name: str, clients: Tensor) -> Tensor:
         """Rows of `clients` [C, …] on the engine's device."""
         table = self._table(name)
-        if isinstance(table, DeviceRows):
+        if isinstance(table, DeviceRows) and not self.handed:
             return table.read(clients.to(self.device))
         return self._written(name, clients.cpu(), self.initial[name]).to(self.device)
 

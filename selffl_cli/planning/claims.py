@@ -11,7 +11,7 @@ from ..errors import UsageError, nearest
 from ..metrics.names import ACCURACY, ENDS, ERRORS, SPREAD
 from ..runs.audits import NAMES as AUDITS
 
-MODELS = ("global", "personal")
+MODELS = ("global", "personal", "delivered")
 PARTS = {"train.eval_parts", "train.new_clients", "train.periods"}  # the keys that say which parts are scored
 FIGURES = (ACCURACY, *ERRORS, "loss", *SPREAD, *ENDS, "relative_fa")
 OF_A_DEVICE = ("relative_fa_", "eer_")  # before its name
@@ -73,6 +73,8 @@ def _wrong(side: Side, experiment: Experiment, any_part: bool) -> str:
     if part not in scored and not any_part and not (train.periods and part.startswith("period-")):
         return f"'{part}' is not scored{nearest(part, [*scored, 'method', *AUDITS])}"
     model = rest[0] if rest else ""
+    if model == "delivered" and not train.delivery_rounds:
+        return "no model is delivered; set delivery_rounds = 1 in [train]"
     if model not in MODELS:
         return f"'{model}' is no kind of model{nearest(model, MODELS)}"
     if model == "global" and table.get("method", side.label) == "local":

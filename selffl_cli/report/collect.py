@@ -179,6 +179,9 @@ def _read(run: Run, lines: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataF
     strangers = (run.folder.result or {}).get("final", {}).get("new")  # clients that never trained, judged at the end
     if lines and strangers:
         lines[-1].setdefault("eval", {})["new"] = strangers
+    for part, models in (run.folder.result or {}).get("final", {}).items():  # delivered at the end, after the last line
+        if lines and "delivered" in models:
+            lines[-1].setdefault("eval", {}).setdefault(part, {})["delivered"] = models["delivered"]
     place = {"label": run.label, "setting": run.setting, "seed": run.seed}
     return _points(lines).assign(**place), _spread(lines).assign(**place)
 

@@ -61,6 +61,8 @@ def tables(results: Results, both: Summaries) -> list[Table]:
             for model in ("personal", "global")
             for at in ("rounds", "gradients")
         ]
+        if f"{part}.delivered.{results.metric}" in set(results.points["what"]):
+            columns.insert(0, Column("delivered, equal rounds", f"{part}.delivered.{results.metric}", "rounds"))
         made.append(figures(results, both, part, f"{title} {name}", columns))
     columns = [Column(model, f"new.{model}.{results.metric}", "rounds") for model in ("personal", "global")]
     made.append(figures(results, both, "new", f"Clients that never trained: test {name}", columns))

@@ -85,6 +85,9 @@ class Federation:
         self.keeps_personal = controls.keep == "personal" or (controls.keep == "auto" and small)
         if self.keeps_personal or (small and scored_by_speaker(shards)):
             self.kept = shared_zeros((shards.num_clients, self.model.size), dtype)
+        self.delivered: Tensor | None = None  # delivered models, where models are kept
+        if self.keeps_personal and train.delivery_rounds:
+            self.delivered = shared_zeros((shards.num_clients, self.model.size), dtype)
         self.stream = Stream(train, shards, self.parts["train"], self.store, config.seed)
         self.rounds = self.private.budget.rounds if self.private else self.stream.rounds
 

@@ -9,6 +9,7 @@ from ..config.run import WARM_START
 from ..engine.evaluation import Sums
 from ..runs.folder import ENVIRONMENT
 from .controls import Line
+from .delivery import Delivered
 from .federation import Federation
 from .judge import Judge, finite
 from .outputs import write_clients, write_models, write_scores
@@ -17,17 +18,30 @@ GLOBAL = -1  # who diverged, when it is no client
 
 
 def finish(
-    federation: Federation, judge: Judge, totals: dict[str, Any], line: Line, sums: dict[str, Sums]
+    federation: Federation,
+    judge: Judge,
+    totals: dict[str, Any],
+    line: Line,
+    sums: dict[str, Sums],
+    delivered: Delivered | None = None,
 ) -> dict[str, Any]:
     """Write the final figures and models; result.json last, since its presence means finished."""
     lost = line.get("diverged")
     theta, kept = federation.method.global_(federation.state), federation.kept if lost is None else None
-    write_clients(federation.folder.path, federation.shards, sums, judge, federation.task.metric, federation.store)
+    columns = {}
+    if delivered is not None:
+        sums = {**sums, "delivered": delivered.sums}
+        line = {**line, "eval": judge.summaries(sums)}
+        columns["delivery_gradients"] = delivered.gradients
+    write_clients(
+        federation.folder.path, federation.shards, sums, judge, federation.task.metric, federation.store, columns
+    )
     write_models(
         federation.folder.path,
         federation.model.named(theta) if theta is not None and federation.keeps_global else {},
         kept if federation.keeps_personal else None,
         federation.model.layout,
+        federation.delivered if delivered is not None else None,
     )
     # a warm start is the tables' baseline, in every part
     detected = federation.parts if federation.config.label == WARM_START else federation.scored
@@ -40,6 +54,12 @@ def finish(
         "final": line.get("eval", {}),
         **totals,
     }
+    if delivered is not None:
+        result["delivery"] = {
+            "rounds": federation.config.train.delivery_rounds if federation.method.carries else 1,
+            "gradients": int(delivered.gradients.sum()), "clients": int((delivered.gradients > 0).sum()),
+            "not_finite": delivered.lost,
+        }  # fmt: skip
     if lost is not None:
         result["client"] = lost
         who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.cohort import State
 from ..engine.evaluation import (
     CHUNK,
     CHUNK_BYTES,
@@ -28,7 +27,7 @@ from ..engine.parallel.collective import Collective, Dealt
 from ..engine.score_cache import Unchanged
 from ..engine.stacked.engine import LEAST
 from ..engine.stacked.evaluation import evaluate_stacked
-from ..engine.store import ClientStore
+from .delivery import handed, make
 from .federation import Federation, of_newcomers, of_scored
 
 
@@ -55,20 +54,20 @@ class Judge:
         own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
         least = LEAST if federation.stacked is not None else 1
         dealt = Dealt(self.clients, work, collective, least)
-        for chunk in self._chunks(dealt):
+        for chunk in self.chunks(dealt):
             clients, rows = self._personal(chunk, round_, keep=last)
             self._score(rows, np.searchsorted(self.clients, clients), theta, sums.get("global", {}), own)
         if last and federation.kept is not None:
             dealt.share_table(federation.kept)
             others = np.setdiff1d(np.arange(federation.shards.num_clients), self.clients)
             dealt = Dealt(others, np.ones(len(others)), collective, least)
-            for chunk in self._chunks(dealt):
+            for chunk in self.chunks(dealt):
                 self._personal(chunk, round_, keep=True)
             dealt.share_table(federation.kept)
         sums["personal"] = {name: collective.add_up(torch.from_numpy(value)).numpy() for name, value in own.items()}
         return sums
 
-    def _chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
+    def chunks(self, dealt: Dealt) -> Iterator[np.ndarray]:
         """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
         stacked, model = self.federation.stacked, self.federation.model
         if stacked is None:
@@ -84,7 +83,7 @@ class Judge:
             self.unchanged.forget(places[~others])
             rows, places = rows[torch.as_tensor(others)], places[others]
         new = self.unchanged.fill(rows, places, own)
-        self._add_scores(rows[torch.as_tensor(new)], places[new], self.parts, own)
+        self.add_scores(rows[torch.as_tensor(new)], places[new], self.parts, own)
         self.unchanged.keep(places[new], own)
 
     def _personal(self, clients: np.ndarray, round_: int, keep: bool) -> tuple[np.ndarray, Tensor]:
@@ -96,7 +95,7 @@ class Judge:
             self.federation.kept[cohort.clients.cpu()] = rows.cpu()
         return cohort.clients.cpu().numpy(), rows
 
-    def _add_scores(self, rows: Tensor, clients: np.ndarray, parts: dict[str, DevicePart], sums: Sums) -> None:
+    def add_scores(self, rows: Tensor, clients: np.ndarray, parts: dict[str, DevicePart], sums: Sums) -> None:
         """Add the scores of `clients`' own models, rows [C, P], to `sums`; stacked on a GPU alone: on the CPU a
         model's scores must not depend, in any bit, on which others changed and are scored beside it."""
         federation = self.federation
@@ -119,29 +118,30 @@ class Judge:
         return {name: finite(value) for name, value in figures.items()}
 
     def newcomers(self) -> dict[str, Any]:
-        """Test figures of clients that never trained: the global model, and after one round of the method's own
-        local training on their training data, from the finished global model; the server learns nothing of it."""
+        """Test figures of clients that never trained: the global model, and models delivered to them from the finished
+        state, by one round and its last iterate ("personal") and as `[train]` asks ("delivered")."""
         federation, method = self.federation, self.federation.method
         clients = self.roles.new_sample
         part, places = of_newcomers(self.roles, federation.parts["test"])
         times = units(federation.task, part)
-        own: Sums = {"test": np.zeros((2, len(part.sizes)))}
         figures: dict[str, Any] = {}
         theta = method.global_(federation.state)
         if theta is not None:
             shared = evaluate_global(federation.model, theta, {"test": part}, Collective())["test"]
             figures["global"] = self._summary(shared, times, places)
-        scratch = ClientStore(federation.shards.num_clients, federation.model.device)
-        method.init(federation.model.start if theta is None else theta, scratch)  # what a newcomer would be handed
-        scratch.open(federation.tables / "new" if federation.tables else None)
-        state = State(dict(federation.state.server), scratch)
-        for client, place in zip(clients, places, strict=True):
-            cohort = federation.cohort(np.array([client]), federation.rounds + 1, Collective(), scratch)
-            trained = method.round(state, cohort)
-            rows = method.personal(State(state.server, trained.clients), cohort)
-            self._add_scores(rows, np.array([place]), {"test": part}, own)
-        scratch.close()
-        figures["personal"] = self._summary(own["test"], times, places)
+        state, at = handed(federation), np.full(federation.shards.num_clients, -1)
+        at[clients] = places
+        least = LEAST if federation.stacked is not None else 1
+        train = federation.config.train
+        kinds = {"personal": (1, False)}
+        if train.delivery_rounds:
+            kinds["delivered"] = (train.delivery_rounds, train.delivery_average == "iterates")
+        for kind, (rounds, average) in kinds.items():
+            own: Sums = {"test": np.zeros((2, len(part.sizes)))}
+            for chunk in self.chunks(Dealt(clients, np.ones(len(clients)), Collective(), least)):
+                ids, rows, _ = make(federation, state, chunk, rounds, average)
+                self.add_scores(rows, at[ids.cpu().numpy()], {"test": part}, own)
+            figures[kind] = self._summary(own["test"], times, places)
         return figures
 
 

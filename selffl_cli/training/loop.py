@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..config.run import RunConfig
+from ..engine.evaluation import Sums
 from ..engine.parallel.collective import Collective
 from ..engine.parallel.torchrun import Team
 from ..engine.parallel.workers import run_ranks
@@ -26,6 +27,7 @@ from ..runs.checkpoint import TABLES, Saved
 from ..runs.folder import ENVIRONMENT, METRICS, PARTICIPATIONS
 from ..shards import Shards
 from .controls import Controls, Line, Stopped
+from .delivery import deliver
 from .federation import Federation
 from .finish import GLOBAL, finish
 from .judge import Judge, finite
@@ -103,7 +105,7 @@ class Training(Federation):
         master = collective.rank == 0
         metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
         begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
-        line: Line = {}
+        line, sums = self._ended(collective)
         try:
             for round_ in range(self.done + 1, self.rounds + 1):  # round 0: the start, evaluated
                 line = self._round(round_, collective) if round_ else {"round": 0}
@@ -134,6 +136,8 @@ class Training(Federation):
                         command = STOP
                     elif not last and time.perf_counter() - saved_at > self.controls.checkpoint_seconds:
                         command = SAVE
+                    elif round_ == self.rounds and lost is None and self.config.train.delivery_rounds:
+                        command = SAVE  # so that a kill during delivery costs no round
                     if command != GO:
                         os.fsync(metrics.fileno())
                         touched = np.unique(np.concatenate([np.empty(0, np.int64), *self.touched]))
@@ -154,7 +158,21 @@ class Training(Federation):
         finally:
             if metrics:
                 metrics.close()
-        return finish(self, self.judge, vars(self.totals), line, sums) if master else {}
+        delivers = self.config.train.delivery_rounds and "diverged" not in line
+        delivered = deliver(self, self.judge, collective) if delivers else None
+        return finish(self, self.judge, vars(self.totals), line, sums, delivered) if master else {}
+
+    def _ended(self, collective: Collective) -> tuple[Line, dict[str, Sums]]:
+        """The last line and scores of a run whose rounds were done when it was stopped; empty where some are left."""
+        line: Line = {}
+        if collective.rank == 0 and self.done >= 0 and self.config.train.delivery_rounds:
+            line = self.folder.metrics()[-1]
+            line = line if self.done == self.rounds or ("eval" in line and self._reached(line)) else {}
+        ended = int(collective.broadcast(torch.tensor(int(bool(line)))))
+        if not ended:
+            return {}, {}
+        self.rounds = self.done
+        return line, self.judge.evaluate(self.done, collective)
 
     def _reached(self, line: Line) -> bool:
         """Whether this evaluation found what `stop_at` asks for."""

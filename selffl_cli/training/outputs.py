@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 
 def write_clients(
-    folder: Path, shards: Shards, sums: dict[str, Sums], judge: Judge, metric: str, store: ClientStore
+    folder: Path,
+    shards: Shards,
+    sums: dict[str, Sums],
+    judge: Judge,
+    metric: str,
+    store: ClientStore,
+    more: dict[str, np.ndarray] | None = None,
 ) -> None:
     """clients.parquet: sizes, sums of scores and losses by part and model, and the method's scalars a client.
 
     Of a language model the sums are negative log-likelihoods (`nll`), and `PART_words` says over how many words.
-    Figures of clients that were not judged are null.
+    Figures of clients that were not judged are null. `more`: whole numbers of each client, by column [M].
     """
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -64,18 +70,25 @@ def write_clients(
         if row.dim() == 0 and row.is_floating_point():
             written = store.has(name, everyone).cpu().numpy()
             columns[name] = column(np.where(written, store.read(name, everyone).double().cpu().numpy(), np.nan))
+    columns |= {name: column(values) for name, values in (more or {}).items()}
     buffer = io.BytesIO()
     parquet.write_table(pa.table(columns), buffer)
     write_whole(folder / CLIENTS, buffer.getvalue())
 
 
 def write_models(
-    folder: Path, global_: dict[str, Tensor], personal: Tensor | None, layout: dict[str, tuple[int, ...]]
+    folder: Path,
+    global_: dict[str, Tensor],
+    personal: Tensor | None,
+    layout: dict[str, tuple[int, ...]],
+    delivered: Tensor | None = None,
 ) -> None:
     """models.safetensors: "global/NAME" tensors, "personal" [M, P] flat in the order of the metadata's layout."""
     tensors = {f"global/{name}": value.cpu().contiguous() for name, value in global_.items()}
     if personal is not None:
         tensors["personal"] = personal
+    if delivered is not None:
+        tensors["delivered"] = delivered
     metadata = {"layout": json.dumps({name: list(shape) for name, shape in layout.items()})}
     write_whole(folder / MODELS, save(tensors, metadata))
 

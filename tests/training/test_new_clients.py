@@ -82,13 +82,13 @@ EXPECTED: dict[str, Callable[[np.ndarray, Grad], np.ndarray]] = {
 def judged_anew(run: Training) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """The figures of a finished run's new clients, and each one's personal model."""
     rows: dict[int, np.ndarray] = {}
-    add = run.judge._add_scores
+    add = run.judge.add_scores
 
     def seen(models: torch.Tensor, places: np.ndarray, *rest: Any) -> None:
         rows.update(zip(places.tolist(), models.numpy().copy(), strict=True))
         add(models, places, *rest)
 
-    run.judge._add_scores = seen  # type: ignore[method-assign]
+    run.judge.add_scores = seen  # type: ignore[method-assign]
     return run.judge.newcomers(), rows
 
 

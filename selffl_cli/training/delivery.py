@@ -1,0 +1,89 @@
+"""Delivery: after the last round every client makes its personal model once more, from the finished state.
+
+It is what a phone gets when training ends and it downloads the model. The server learns nothing of it, the kept models
+and every row of the client store stay as the last round left them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.cohort import Delivery, State
+from ..engine.evaluation import Sums
+from ..engine.parallel.collective import Collective, Dealt
+from ..engine.stacked.engine import LEAST
+from ..engine.store import ClientStore
+
+if TYPE_CHECKING:
+    from .federation import Federation
+    from .judge import Judge
+
+
+@dataclass
+class Delivered:
+    """What a delivery found: scores of the judged clients, its cost, and models that were not finite."""
+
+    sums: Sums  # {part: [2, E]}
+    gradients: np.ndarray  # batch gradients of each client, 0 for those that were not delivered [M]
+    lost: int  # clients whose delivered model was not finite and is the global one instead
+
+
+def handed(federation: Federation) -> State:
+    """The finished state as clients meet it: one that never took part has the rows that `init` makes of theta.
+
+    Of a method without a global model these are the rows of the start.
+    """
+    theta = federation.method.global_(federation.state)
+    fresh = ClientStore(federation.shards.num_clients, federation.model.device)
+    federation.method.init(federation.model.start if theta is None else theta, fresh)
+    return State(dict(federation.state.server), federation.store.handing(fresh.initial))
+
+
+def make(
+    federation: Federation, state: State, clients: np.ndarray, rounds: int, average: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Delivered models of `clients`: their ids in the engine's order [C], rows [C, P], and gradients each [C]."""
+    method, delivery = federation.method, Delivery()
+    spent = torch.zeros(len(clients), dtype=torch.float64)
+    rounds = rounds if method.carries else 1
+    for number in range(1, rounds + 1):
+        cohort = federation.cohort(clients, federation.rounds + number, Collective(), state.clients)
+        delivery.average = average and number == rounds
+        cohort.delivery = delivery
+        rows = method.deliver(state, cohort)
+        spent += cohort.counts.each.cpu()
+    return cohort.clients, rows, spent
+
+
+def deliver(federation: Federation, judge: Judge, collective: Collective) -> Delivered:
+    """Deliver to the judged clients, or to all where models are kept, and score what they got."""
+    train, clients = federation.config.train, judge.clients
+    if federation.delivered is not None:
+        clients = np.arange(federation.shards.num_clients)
+    state, theta = handed(federation), federation.method.global_(federation.state)
+    instead = federation.model.start if theta is None else theta
+    sums: Sums = {name: np.zeros((2, len(judge.clients))) for name in judge.parts}
+    gradients, lost = np.zeros(federation.shards.num_clients, np.int64), 0
+    dealt = Dealt(clients, np.ones(len(clients)), collective, LEAST if federation.stacked is not None else 1)
+    for chunk in judge.chunks(dealt):
+        ids, rows, spent = make(federation, state, chunk, train.delivery_rounds, train.delivery_average == "iterates")
+        finite = rows.isfinite().all(1)
+        lost += int((~finite).sum())
+        rows = torch.where(finite[:, None], rows, instead)
+        order = ids.cpu().numpy()
+        gradients[order] = spent.numpy()
+        if federation.delivered is not None:
+            federation.delivered[ids.cpu()] = rows.cpu()
+        judged = np.isin(order, judge.clients)
+        places = np.searchsorted(judge.clients, order[judged])
+        judge.add_scores(rows[torch.as_tensor(judged, device=rows.device)], places, judge.parts, sums)
+    if federation.delivered is not None:
+        dealt.share_table(federation.delivered)
+    added = {name: collective.add_up(torch.from_numpy(values)).numpy() for name, values in sums.items()}
+    counts = collective.add_up(torch.from_numpy(gradients)).numpy()
+    return Delivered(added, counts, int(collective.add_up(torch.tensor([lost]))[0]))
