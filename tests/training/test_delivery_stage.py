@@ -70,7 +70,7 @@ def test_a_client_that_never_took_part_starts_from_what_init_makes_of_theta(tmp_
     theta = run.method.global_(run.state)
     assert theta is not None and run.delivered is not None
     idle = [m for m in range(6) if not run.store.read("participations", torch.tensor([m]))]
-    assert len(idle) >= 4 and set(run.newcomers.tolist()) <= set(idle)
+    assert len(idle) >= 4 and set(run.roles.newcomers.tolist()) <= set(idle)
     with torch.no_grad():
         for client in idle:  # at v = theta the pull is zero
             gradient, _ = run.model.gradient(theta, *run.parts["train"].client(client))
