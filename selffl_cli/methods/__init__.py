@@ -34,9 +34,24 @@ ALIASES = {"self-fl": "actperfl"}
 SUFFIXES = {"-w": "samples", "-e": "equal"}
 
 
+def find(name: str) -> tuple[str, str | None]:
+    """The registered name of `self-fl`, `fedavg-w` and the like, and the weighting that an ending says, None without.
+
+    A UsageError names the nearest name.
+    """
+    plain = ALIASES.get(name, name)
+    if plain in METHODS:
+        return plain, None
+    for suffix, weighting in SUFFIXES.items():
+        base = plain.removesuffix(suffix)
+        if base != plain and base in METHODS and "weighting" in METHODS[base].options_type.model_fields:
+            return base, weighting
+    raise UsageError(f"unknown method '{name}'{nearest(name, [*METHODS.names(), *ALIASES])}")
+
+
 def method_class(name: str) -> type[Method]:
-    """The class of a method's registered name."""
-    return METHODS[name]
+    """The class of a method's name or alias, with -w or -e or without."""
+    return METHODS[find(name)[0]]
 
 
 def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -44,29 +59,14 @@ def resolve(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     `self-fl` is actperfl; an ending -w or -e on a method that averages sets its weighting.
     """
-    options = dict(options)
-    plain = ALIASES.get(name, name)
-    for suffix, weighting in SUFFIXES.items():
-        base = plain.removesuffix(suffix)
-        if plain not in METHODS and base in METHODS and "weighting" in method_class(base).options_type.model_fields:
-            plain = base
-            if options.setdefault("weighting", weighting) != weighting:
-                raise UsageError(
-                    f"method '{name}' and weighting = '{options['weighting']}' contradict each other; leave one of "
-                    "them out"
-                )
-    if plain not in METHODS:
-        raise UsageError(f"unknown method '{name}'{nearest(name, [*METHODS.names(), *ALIASES])}")
+    (plain, weighting), options = find(name), dict(options)
+    if weighting and options.setdefault("weighting", weighting) != weighting:
+        raise UsageError(
+            f"method '{name}' and weighting = '{options['weighting']}' contradict each other; leave one of them out"
+        )
     cls, options = METHODS.recorded({**options, "name": plain})
     checked = validate(cls.options_type, options, f"method {plain}")
     return {**METHODS.record(plain), **checked.model_dump(mode="json")}, cls.version
-
-
-def averages(name: str) -> bool:
-    """Whether all that leaves the clients of this method (a registered name or alias, -w or -e) is an average."""
-    plain = ALIASES.get(name, name)
-    base = plain if plain in METHODS else plain[:-2]
-    return base in METHODS and "weighting" in method_class(base).options_type.model_fields
 
 
 def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[str, Any]:
@@ -74,11 +74,12 @@ def weighed(name: str, options: dict[str, Any], weighting: str | None) -> dict[s
 
     "unbiased" keeps the method's own weighting, of which it is an unbiased estimate.
     """
-    plain = ALIASES.get(name, name)
-    if weighting is None or (plain not in METHODS and plain[:-2] not in METHODS):
-        return options  # `resolve` says what is wrong with an unknown name
-    if not averages(name):
-        hint = f"; choose {plain}:aggregate=… instead" if plain == "actperfl" else ""
+    if weighting is None:
+        return options
+    plain, _ = find(name)
+    known = METHODS[plain].options_type.model_fields
+    if "weighting" not in known:
+        hint = f"; choose {plain}:aggregate=… instead" if "aggregate" in known else ""
         raise UsageError(
             f"train.weighting = {weighting}: {plain} has no average to weigh{hint}, leave train.weighting out of it"
         )

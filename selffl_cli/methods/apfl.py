@@ -23,6 +23,8 @@ class APFL(Federated[Options]):
     per_client = "its own model v_m, its mixed model, its a_m"
     options_type = Options
     carries = True
+    averages = True
+    gradients_per_step = 2
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)  # a v + (1 - a) w

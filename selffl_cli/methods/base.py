@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -38,6 +39,18 @@ class Method(ABC, Generic[OptionsT]):
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     options_type: ClassVar[type[Strict]] = Options
     carries: ClassVar[bool] = False  # whether one delivery round goes on from the one before
+    # what the rest of the package asks of a method
+    has_global: ClassVar[bool] = True
+    sends: ClassVar[bool] = True  # whether anything leaves a client at all
+    averages: ClassVar[bool] = False  # all that leaves clients is an average of models: user-level privacy covers it
+    gradients_per_step: ClassVar[int | None] = None  # of a local step, and none outside; None = not known beforehand
+    trains_when_scored: ClassVar[bool] = False  # makes personal models by steps that no count has
+    remarks: ClassVar[Mapping[str, str]] = {}  # {section of the report: what a reader must know of this method there}
+
+    @classmethod
+    def traits(cls) -> dict[str, Any]:
+        """What a run's result keeps of the above for its report."""
+        return {"trains_when_scored": cls.trains_when_scored, "remarks": dict(cls.remarks)}
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options

@@ -19,6 +19,8 @@ class Ditto(Federated[Options]):
     per_client = "its personal model v_m"
     carries = True
     options_type = Options
+    averages = True
+    gradients_per_step = 2
 
     def round(self, state: State, cohort: Cohort) -> State:
         theta, lam, eta = state.server["theta"], self.options.lam, cohort.learning_rate

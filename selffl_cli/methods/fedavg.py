@@ -13,6 +13,8 @@ class FedAvg(Federated[Weighted]):
     paper = "McMahan et al., AISTATS 2017"
     per_client = "its model after its last local training (evaluation only)"
     options_type = Weighted
+    averages = True
+    gradients_per_step = 1
 
     def round(self, state: State, cohort: Cohort) -> State:
         start = cohort.spread(state.server["theta"])

@@ -19,6 +19,8 @@ class FedAvgFT(Federated[Options]):
     paper = "control: FedAvg (McMahan et al., AISTATS 2017) with fine-tuning"
     per_client = "nothing; personal models are made from the global one when asked for"
     options_type = Options
+    averages = True
+    trains_when_scored = True
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         return State({"theta": theta.clone()}, clients)

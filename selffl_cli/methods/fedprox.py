@@ -18,6 +18,8 @@ class FedProx(FedAvg):
     idea = "FedAvg with a proximal term: clients descend F_m(w) + mu/2 ‖w - theta‖²"
     paper = "Li et al., MLSys 2020"
     options_type = Options
+    averages = True
+    gradients_per_step = 1
 
     def __init__(self, options: Options) -> None:
         self.options: Options = options

@@ -21,6 +21,11 @@ class FedRep(Federated[Options]):
     per_client = "its model, of which the head counts"
     options_type = Options
     carries = True
+    averages = True
+    remarks = {
+        "silent": "nothing was sent, as the whole model is the clients' head: this is training alone, and half of the "
+        "gradients, those of the body, move nothing."
+    }
 
     def round(self, state: State, cohort: Cohort) -> State:
         eta, head, theta = cohort.learning_rate, cohort.head, state.server["theta"]

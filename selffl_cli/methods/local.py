@@ -14,6 +14,9 @@ class Local(Method[Options]):
     paper = "lower bound of ActPerFL's question Q1"
     per_client = "its model"
     carries = True
+    has_global = False
+    sends = False
+    gradients_per_step = 1
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         clients.add("theta", theta)

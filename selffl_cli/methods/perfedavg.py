@@ -25,6 +25,8 @@ class PerFedAvg(Federated[Options]):
     paper = "Fallah et al., NeurIPS 2020"
     per_client = "nothing; personal models are made from the global one when asked for"
     options_type = Options
+    averages = True
+    trains_when_scored = True
 
     def init(self, theta: Tensor, clients: ClientStore) -> State:
         return State({"theta": theta.clone()}, clients)

@@ -29,6 +29,10 @@ class PFedMe(Federated[Options]):
     paper = "Dinh et al., NeurIPS 2020"
     per_client = "its personal model, kept apart from w_m"
     options_type = Options
+    averages = True
+    remarks = {
+        "wakeword": "pFedMe has no row in the paper, where it diverged; here it diverged in {diverged} of {runs} runs."
+    }
 
     def round(self, state: State, cohort: Cohort) -> State:
         options, theta = self.options, state.server["theta"]

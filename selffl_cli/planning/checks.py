@@ -14,7 +14,8 @@ from ..config.experiment import Experiment, TrainConfig
 from ..continual.options import Coordinated, memory, sized
 from ..engine.trial import try_model
 from ..errors import UsageError
-from ..privacy.options import QUERIES, Sample, read_privacy
+from ..methods import METHODS, find, method_class
+from ..privacy.options import Sample, read_privacy
 from ..sampling import draw as selection
 from ..shards import Shards
 
@@ -67,17 +68,14 @@ def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) ->
             f"train.memory_size = {train.memory_size}: no client has more than {most} samples to choose from; lower "
             "it, or keep everything with --set train.memory=all"
         )
-    if isinstance(memory(train.memory), Coordinated):
-        from ..methods import build
-
-        if build(method).traffic(2, 1) == (0, 0):  # of a body of one parameter under a head of one
-            raise UsageError(
-                f"train.memory = {train.memory}: clients of method {method['name']} send nothing, so that nothing can "
-                "be coordinated; use --set train.memory=uncoordinated"
-            )
+    if isinstance(memory(train.memory), Coordinated) and not method_class(method["name"]).sends:
+        raise UsageError(
+            f"train.memory = {train.memory}: clients of method {method['name']} send nothing, so that nothing can be "
+            "coordinated; use --set train.memory=uncoordinated"
+        )
 
 
-def private_options(name: str, options: dict[str, Any], train: TrainConfig, averages: bool) -> dict[str, Any]:
+def private_options(name: str, options: dict[str, Any], train: TrainConfig) -> dict[str, Any]:
     """The options of method `name` under `[train] privacy`; UsageError for what the budget cannot account for.
 
     Under user-level privacy every clipped update counts the same, so the weighting is "equal".
@@ -85,39 +83,36 @@ def private_options(name: str, options: dict[str, Any], train: TrainConfig, aver
     privacy = read_privacy(train.privacy)
     if privacy is None:
         return options
-    plain = name.removesuffix("-e") if averages else name
+    method, (plain, weighting) = method_class(name), find(name)
     if isinstance(privacy, Sample):
-        return _sample_options(plain, options, train)
-    if name == "local":
+        if method.gradients_per_step is None:
+            known = (key for key, cls in METHODS.items() if cls.gradients_per_step is not None)
+            raise UsageError(
+                f"train.privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it "
+                f"cannot be accounted for; use {', '.join(known)}"
+            )
+        return options
+    if not method.sends:
         raise UsageError(
-            "train.privacy user: with method 'local' nothing leaves a client, so there is nothing to make private"
+            f"train.privacy user: with method '{plain}' nothing leaves a client, so there is nothing to make private"
         )
-    if not averages:
+    if not method.averages:
+        known = (key for key, cls in METHODS.items() if cls.averages)
         raise UsageError(
-            f"train.privacy user: method '{name}' sends more than an average of models (its weights and variances "
-            "depend on the data), which is not accounted for; use fedavg, fedavg-ft, fedprox, ditto, perfedavg, "
-            "pfedme, apfl or fedrep"
+            f"train.privacy user: method '{plain}' sends more than an average of models (its weights and variances "
+            f"depend on the data), which is not accounted for; use {', '.join(known)}"
         )
     if not train.sampler.startswith("poisson"):
         raise UsageError(
             f"train.privacy user: the accountant knows Poisson sampling alone, not {train.sampler}; add "
             "--set train.sampler=poisson:q=0.1"
         )
-    if train.weighting in ("samples", "unbiased") or options.get("weighting") == "samples" or name.endswith("-w"):
+    if train.weighting in ("samples", "unbiased") or "samples" in (options.get("weighting"), weighting):
         raise UsageError(
             "train.privacy user: each client counts the same, since the number of its samples is private too; leave "
             "the weighting out"
         )
     return {**options, "weighting": "equal"}
-
-
-def _sample_options(plain: str, options: dict[str, Any], train: TrainConfig) -> dict[str, Any]:
-    if plain.removesuffix("-w") not in QUERIES:
-        raise UsageError(
-            f"train.privacy sample: how often method '{plain}' looks at a sample is not known beforehand, so it cannot "
-            f"be accounted for; use {', '.join(QUERIES)}"
-        )
-    return options
 
 
 def check_sampler(train: TrainConfig, shards: Shards) -> None:

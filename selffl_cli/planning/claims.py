@@ -8,6 +8,7 @@ from typing import Any
 from ..config.claims import Claim, Side, sides
 from ..config.experiment import Experiment, apply_setting, train_config
 from ..errors import UsageError, nearest
+from ..methods import method_class
 from ..metrics.names import ACCURACY, ENDS, ERRORS, SPREAD
 from ..runs.audits import NAMES as AUDITS
 
@@ -77,8 +78,9 @@ def _wrong(side: Side, experiment: Experiment, any_part: bool) -> str:
         return "no model is delivered; set delivery_rounds = 1 in [train]"
     if model not in MODELS:
         return f"'{model}' is no kind of model{nearest(model, MODELS)}"
-    if model == "global" and table.get("method", side.label) == "local":
-        return "training alone has no global model (known: personal)"
+    name = table.get("method", side.label)
+    if model == "global" and isinstance(name, str) and not method_class(name).has_global:
+        return f"method '{name}' has no global model (known: personal)"
     if len(rest) > 2 or (len(rest) == 2 and rest[1] not in FIGURES and not rest[1].startswith(OF_A_DEVICE)):
         name = ".".join(rest[1:])
         return f"'{name}' is no figure{nearest(name, FIGURES)}"

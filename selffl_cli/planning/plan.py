@@ -137,7 +137,7 @@ def resolve_method(
         raise UsageError(f"{where}: method is a name and train a table")
     train = train_config(experiment.train, overrides, f"{where} train")
     options = methods.weighed(name, options, train.weighting)
-    options = private_options(methods.ALIASES.get(name, name), options, train, methods.averages(name))
+    options = private_options(name, options, train)
     method, version = methods.resolve(name, options)
     if train.privacy and experiment.warm_start:
         raise UsageError(

@@ -18,7 +18,7 @@ from ..shards import Shards, sha256
 from ..training.controls import Keep
 from .plan import PlannedRun, data_record, versions
 
-TIMES = ("seconds", "eval_seconds", "files")  # of a result, not numbers of the method
+TIMES = ("seconds", "eval_seconds", "files", "traits")  # of a result, not numbers of the method
 
 
 @dataclass

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UsageError
+from ..methods import method_class
 from ..runs.roles import assign_roles
 from ..sampling import draw
 from ..sampling import options as selection
 from .accountant import Events, epsilon, find_noise, last_round
-from .options import QUERIES, Sample, User, read_privacy
+from .options import Sample, User, read_privacy
 
 if TYPE_CHECKING:
     from ..config.experiment import TrainConfig
@@ -70,7 +71,9 @@ class Budget:
         taken = self._participations(round_)
         batch = self.train.batch_size
         rate = np.ones(len(self.sizes)) if batch == "full" else np.minimum(1.0, int(batch) / self.sizes)
-        steps = np.array([self.train.budget(int(size)) for size in self.sizes]) * QUERIES[self.method]
+        gradients = method_class(self.method).gradients_per_step
+        assert gradients is not None  # asked before the run was planned
+        steps = np.array([self.train.budget(int(size)) for size in self.sizes]) * gradients
         looks = taken.sum(0) * steps
         front: list[int] = []  # nobody else is looked at as often at as high a rate
         for client in np.lexsort((-looks, -rate)):

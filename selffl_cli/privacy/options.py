@@ -46,8 +46,6 @@ class Sample(Privacy):
 
 
 KINDS: dict[str, type[Privacy]] = {"user": User, "sample": Sample}
-# gradients that a method takes of a client's data in one local step, and none outside local training
-QUERIES = {"fedavg": 1, "fedprox": 1, "local": 1, "ditto": 2, "apfl": 2}
 
 
 def read_privacy(spec: str) -> User | Sample | None:

@@ -129,8 +129,8 @@ def how_to_read(results: Results, both: Summaries) -> str:
         "**Bold**: better than every other method, the paired 95 % interval excluding 0. †: cannot be "
         "told from the best mean."
     )
-    kinds = {run.label: run.folder.record["method"].get("name") for run in results.runs}
-    if asked := [label for label in results.labels if kinds[label] in ("fedavg-ft", "perfedavg")]:
+    trained = {run.label for run in results.runs if run.traits.get("trains_when_scored")}
+    if asked := [label for label in results.labels if label in trained]:
         names = " and ".join(map(markdown, asked))
         text += f" Gradients by which {names} make personal models when scored are in no count."
     if results.metric == "accuracy":

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from ..config.experiment import Experiment
+from ..methods import METHODS
 from ..metrics.names import ACCURACY, ENDS, SPREAD, main_metric
 from ..runs.folder import RunFolder
 
@@ -38,6 +39,18 @@ class Run:
         """The final figures of the clients behind the run's figures (rows of clients.parquet): those that were scored,
         without the ones held out of training."""
         return self.folder.clients.to_pandas().iloc[self.folder.roles.sample]
+
+    @cached_property
+    def traits(self) -> dict[str, Any]:
+        """What its method says of itself to a reader; runs of an older selffl have it from the package's own class."""
+        if "traits" in self.result:
+            return self.result["traits"]
+        name = self.folder.record["method"]["name"]
+        return METHODS[name].traits() if name in METHODS.own else {}
+
+    def remark(self, section: str) -> str | None:
+        """What its method has to say in a section of the report."""
+        return self.traits.get("remarks", {}).get(section)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,13 @@ class Record(Open):
     init: str = ""
 
 
+class Traits(Open):
+    """What the method of a run says of itself to its readers."""
+
+    trains_when_scored: bool = False
+    remarks: dict[str, str] = {}
+
+
 class Result(Open):
     """result.json"""
 
@@ -57,6 +64,7 @@ class Result(Open):
     final: Figures = {}
     seconds: Number = None
     files: dict[FileName, str] = {}
+    traits: Traits = Traits()
     message: str = ""
 
 

@@ -53,6 +53,7 @@ def finish(
         "round": line["round"],
         "final": line.get("eval", {}),
         **totals,
+        "traits": federation.method.traits(),
     }
     if delivered is not None:
         result["delivery"] = {

@@ -51,7 +51,7 @@ WRONG = [
     ({"left": "fedavg:new.personal"}, "'new' is not scored"),
     ({"left": "fedavg:test"}, "'' is no kind of model"),
     ({"left": "fedavg:test.persnal"}, "'persnal' is no kind of model (did you mean 'personal'?)"),
-    ({"left": "local:test.global"}, "training alone has no global model"),
+    ({"left": "local:test.global"}, "method 'local' has no global model"),
     ({"left": "fedavg:test.global.acuracy"}, "'acuracy' is no figure (did you mean 'accuracy'?)"),
     ({"left": "fedavg:test.global.accuracy.mean"}, "'accuracy.mean' is no figure"),
     ({"left": "fedavg:method"}, "name one of the figures of 'method'"),

@@ -10,7 +10,10 @@ import pytest
 import torch
 from problems import CHOSEN, mlp
 
+from selffl_cli.config.train import TrainConfig
+from selffl_cli.errors import UsageError
 from selffl_cli.methods import METHODS, method_class
+from selffl_cli.planning.checks import private_options
 from selffl_cli.runs.checkpoint import Checkpoints, Saved
 from selffl_cli.runs.folder import METRICS
 
@@ -106,3 +109,39 @@ def test_only_the_body_travels_in_fedrep() -> None:
     assert sizes == (43, 18)
     for name, sent in (("fedrep", (25, 25)), ("ditto", (43, 43)), ("pfedme", (43, 43)), ("local", (0, 0))):
         assert problem.method(name)[0].traffic(*sizes) == sent
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_a_method_says_of_itself_is_what_it_does(name: str) -> None:
+    """Its class is asked by privacy, claims and the report: gradients a step, a global model, whether it sends."""
+    cls = method_class(name)
+    problem = mlp()
+    method, state = problem.method(name)
+    start = problem.cohort(state)
+    state = method.round(state, start)
+    assert cls.has_global == (method.global_(state) is not None)
+    assert cls.sends == (method.traffic(2, 1) != (0, 0))
+    steps, gradients = int(start.dealt.sum(start.counts.steps)), int(start.counts.gradients)
+    if cls.gradients_per_step is not None:
+        assert gradients == cls.gradients_per_step * steps
+    scored = problem.cohort(state)
+    method.personal(state, scored)
+    assert cls.trains_when_scored == (int(scored.counts.gradients) > 0)
+    assert not cls.averages or "weighting" in cls.options_type.model_fields
+
+
+def test_a_method_from_outside_is_private_when_its_class_says_so(tmp_path: Path) -> None:
+    text = (
+        "from selffl import Method\nfrom selffl_cli.methods.fedavg import FedAvg\n"
+        "class Same(FedAvg):\n    remarks = {'silent': 'says nothing'}\n"
+        "class Secret(FedAvg):\n    averages = False\n    gradients_per_step = None\n"
+    )
+    (tmp_path / "own.py").write_text(text)
+    same, secret = (f"{tmp_path / 'own.py'}:{name}" for name in ("Same", "Secret"))
+    users = TrainConfig(privacy="user:noise=1", sampler="poisson:q=0.5")
+    samples = TrainConfig(privacy="sample:noise=1")
+    assert private_options(same, {}, users) == {"weighting": "equal"} and private_options(same, {}, samples) == {}
+    for train, words in ((users, "sends more than an average"), (samples, "not known beforehand")):
+        with pytest.raises(UsageError, match=words):
+            private_options(secret, {}, train)
+    assert method_class(same).traits()["remarks"] == {"silent": "says nothing"}

@@ -14,7 +14,7 @@ from problems import class_shards, mlp, training
 
 from selffl_cli.config.experiment import TrainConfig
 from selffl_cli.errors import UsageError
-from selffl_cli.methods import METHODS, averages
+from selffl_cli.methods import METHODS
 from selffl_cli.planning.checks import private_options
 from selffl_cli.privacy.accountant import epsilon, find_noise, last_round
 from selffl_cli.privacy.budget import Budget
@@ -119,11 +119,11 @@ def test_adaptive_clipping_finds_the_quantile_and_pays_for_it() -> None:
 
 def run(folder: Path, shards: Any, method: str = "fedavg", controls: Controls | None = None, **train: Any) -> Any:
     name = train.pop("name", "r")
-    options = private_options(method, {}, TrainConfig(**train), averages(method))
+    options = private_options(method, {}, TrainConfig(**train))
     return training(folder / name, shards, method, options, rounds=6, batch_size=5, controls=controls, **train)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if averages(name)])
+@pytest.mark.parametrize("method", [name for name, cls in METHODS.items() if cls.averages])
 def test_every_method_that_averages_is_private(method: str, tmp_path: Path) -> None:
     shards = class_shards(tmp_path / "s")
     done = run(tmp_path, shards, method, sampler="poisson:q=0.15", privacy="user:clip=0.5,noise=1")
@@ -261,4 +261,4 @@ def test_the_honest_epsilon_is_that_of_half_the_noise_and_of_the_worst_client() 
 )
 def test_what_cannot_be_accounted_for_is_refused(method: str, train: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        private_options(method, {}, TrainConfig(**train), averages(method))
+        private_options(method, {}, TrainConfig(**train))

@@ -17,7 +17,7 @@ from selffl_cli.cli.main import main
 from selffl_cli.config.experiment import TrainConfig
 from selffl_cli.draws import sample_clients
 from selffl_cli.errors import UsageError
-from selffl_cli.methods import METHODS, averages, weighed
+from selffl_cli.methods import METHODS, weighed
 from selffl_cli.sampling.draw import check, choose
 from selffl_cli.sampling.options import canonical, sampler
 from selffl_cli.sampling.unbiased import Unbiased
@@ -140,7 +140,7 @@ def test_ratios_are_draws_over_expected_draws(size: int, round_: int) -> None:
 def test_every_method_lives_with_every_sampler_and_with_rounds_without_clients(method: str, tmp_path: Path) -> None:
     shards = class_shards(tmp_path / "shards", clients=5)
     for number, spec in enumerate(["poisson:q=0.15", "activity:gamma=1,mix=0.1", "top:fraction=0.6"]):
-        weighting = "unbiased" if averages(method) and number < 2 else None
+        weighting = "unbiased" if METHODS[method].averages and number < 2 else None
         run = training(tmp_path / str(number), shards, method, rounds=6, participation=0.5, sampler=spec,
                        weighting=weighting)  # fmt: skip
         assert run.run()["status"] == "finished"

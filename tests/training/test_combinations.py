@@ -79,7 +79,7 @@ def drawn(number: int) -> dict[str, Any]:
         return values[0] if rng.random() < off else values[int(rng.integers(1, len(values)))]
 
     method = METHODS[number % len(METHODS)]
-    if methods.averages(method) and rng.random() < 0.2:
+    if methods.METHODS[method].averages and rng.random() < 0.2:
         method += str(rng.choice(["-w", "-e"]))
     periods = bool(rng.random() < 0.5)
     privacy = pick(PRIVACIES, 0.4)

@@ -61,12 +61,7 @@ def _first(rows: pd.DataFrame) -> str:
 
 
 def silent(points: pd.DataFrame, runs: Sequence[Run]) -> list[str]:
-    """A note for a method that had a global model to learn, but sent nothing: FedRep on a model that is all head."""
+    """A note for a method that sent nothing where it would send something, such as FedRep on a model all of head."""
     spoken = points.groupby("label")["bytes"].max()
-    federated = {run.label for run in runs if not run.diverged and run.folder.record["method"]["name"] == "fedrep"}
-    return [
-        f"{label}: nothing was sent, as the whole model is the clients' head: this is training alone, and half of the "
-        "gradients, those of the body, move nothing."
-        for label in sorted(federated)
-        if spoken.get(label) == 0
-    ]
+    said = {run.label: run.remark("silent") for run in runs if not run.diverged}
+    return [f"{label}: {said[label]}" for label in sorted(said) if said[label] and spoken.get(label) == 0]

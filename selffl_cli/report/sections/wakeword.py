@@ -155,7 +155,7 @@ def wake_word_section(results: Results, folder: Path) -> str:
     write_csv(frame(found), folder / "wakeword.csv")
     write_tables(made, results.experiment.name, folder, "wakeword.tex", sentence(found))
     pictures = [name for model in MODELS if (name := draw(found, folder, model))]
-    text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *pfedme(results)]
+    text = [f"### Wake words\n\n**{sentence(found)}**", how_to_read(found), *remarks(results)]
     for table in made:
         text += [f"#### {markdown(table.title)}", table_markdown(table)]
     text.append("The same by seed, unrounded: [wakeword.csv](wakeword.csv); as LaTeX: [wakeword.tex](wakeword.tex).")
@@ -168,13 +168,15 @@ def wake_word_section(results: Results, folder: Path) -> str:
     return "\n\n".join(text)
 
 
-def pfedme(results: Results) -> list[str]:
-    """What the papers say of pFedMe in place of a row, and how often it happened here; none without a run of it."""
-    runs = [run for run in results.runs if run.folder.record["method"]["name"] == "pfedme"]
-    if not runs or not (found := results.extra(Detection)) or not found.simulated:
+def remarks(results: Results) -> list[str]:
+    """What methods have to say in place of a row of the paper, and how often they diverged here."""
+    if not (found := results.extra(Detection)) or not found.simulated:
         return []
-    gone = sum(run.diverged for run in runs)
-    return [f"pFedMe has no row in the paper, where it diverged; here it diverged in {gone} of {len(runs)} runs."]
+    said: dict[str, list[bool]] = {}
+    for run in results.runs:
+        if text := run.remark("wakeword"):
+            said.setdefault(text, []).append(run.diverged)
+    return [text.replace("{diverged}", str(sum(gone))).replace("{runs}", str(len(gone))) for text, gone in said.items()]
 
 
 def how_to_read(found: Detection) -> str:
