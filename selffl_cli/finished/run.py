@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import models
@@ -20,6 +19,7 @@ from ..engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, fil
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective
 from ..errors import SelfflError
+from ..files.tensors import open_tensors
 from ..models.task import TASKS, prediction
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model
@@ -72,7 +72,7 @@ class Scored:
         """The saved personal models [M, P]; None when they were not kept."""
         if not self._stored("personal"):
             return None
-        with safe_open(self.folder.path / MODELS, framework="pt") as file:
+        with open_tensors(self.folder.path / MODELS, "train the run again") as file:
             try:
                 layout = json.loads(file.metadata()["layout"])
             except (KeyError, TypeError, ValueError, RecursionError):
@@ -84,11 +84,8 @@ class Scored:
         return rows.to(self.model.dtype)
 
     def _stored(self, prefix: str) -> bool:
-        try:
-            with safe_open(self.folder.path / MODELS, framework="pt") as file:
-                return any(name.startswith(prefix) for name in file.keys())  # noqa: SIM118 - not a dict
-        except (OSError, ValueError, SafetensorError) as error:
-            raise SelfflError(f"{self.folder.path / MODELS}: cannot be read ({error}); train the run again") from None
+        with open_tensors(self.folder.path / MODELS, "train the run again") as file:
+            return any(name.startswith(prefix) for name in file.keys())  # noqa: SIM118 - not a dict
 
     @cached_property
     def roles(self) -> Roles:

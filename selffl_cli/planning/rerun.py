@@ -12,6 +12,7 @@ from ..config.run import RunConfig
 from ..config.validation import validate
 from ..errors import SelfflError, UsageError
 from ..files.regular import read_regular
+from ..files.tensors import open_tensors
 from ..files.toml import read_toml_bytes
 from ..runs.folder import CLIENTS, MODELS, RECORD, RunFolder
 from ..shards import Shards, sha256
@@ -110,11 +111,9 @@ def _start_file(config: RunConfig, given: Path | None) -> Path:
 
 def kept(folder: RunFolder | None) -> Keep:
     """Which models a run kept: the new one keeps the same."""
-    from safetensors import safe_open
-
     if folder is None:
         return "auto"
-    with safe_open(folder.check(MODELS), framework="pt") as file:
+    with open_tensors(folder.check(MODELS), "train the run again") as file:
         names = set(file.keys())
     return "personal" if "personal" in names else "global" if names else "none"
 

@@ -8,6 +8,7 @@ is used. The log is what a resumed run believes: tables on disk (`checkpoint/tab
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ..engine.cohort import State
+from ..errors import SelfflError
 from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
 from ..files.regular import open_regular, read_regular
@@ -31,6 +33,7 @@ from .rowlog import RowLog
 
 KEPT = 2
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)  # when reading one
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine is short of something; the files say nothing of it
 TABLES = "tables"  # the folder of a store on disk
 
 
@@ -112,8 +115,12 @@ class Checkpoints:
                 log.load(manifest["rows"])
                 tensors = load_file(server) if whole else {}
                 whole = whole and all(v.shape == state.server.get(k, v).shape for k, v in tensors.items())
-            except BROKEN:
+            except BROKEN as error:
+                if isinstance(error, OSError) and error.errno in SHORT:
+                    raise self._unreadable(error) from None
                 whole = False
+            except RuntimeError as error:  # torch cannot map a file that is whole
+                raise self._unreadable(error) from None
             if not whole:
                 path.unlink(missing_ok=True)
                 continue
@@ -125,6 +132,10 @@ class Checkpoints:
             return saved
         self.tidy()
         return None
+
+    def _unreadable(self, error: Exception) -> SelfflError:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        return SelfflError(f"{self.folder}: cannot be read now ({why}); it is whole: start the run again later")
 
     def _covers(self, saved: Saved) -> bool:
         """Whether metrics.jsonl still begins with the lines that this checkpoint goes on from."""

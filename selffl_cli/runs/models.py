@@ -16,7 +16,7 @@ def global_model(path: Path) -> dict[str, Tensor]:
     """The global model of a models.safetensors, or of any safetensors file of named parameters."""
     try:
         tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise SelfflError(f"{path}: not a readable safetensors file ({str(error).splitlines()[0]})") from None
     own = {name.removeprefix("global/"): value for name, value in tensors.items() if name.startswith("global/")}
     if own or "personal" not in tensors:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import SelfflError
+from ..files.tensors import open_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,17 +34,12 @@ def _wrong(path: Path, what: str) -> SelfflError:
 
 def check_header(path: Path, manifest: Manifest, part: str) -> None:
     """Names, types and shapes of a part's arrays, from its header alone. SelfflError names what does not fit."""
-    from safetensors import SafetensorError, safe_open
-
     samples = getattr(manifest.samples, part)
     if manifest.task == "gaussian" and not isinstance(manifest.notes.get("s0"), int | float):
         raise _wrong(path.with_name("manifest.json"), "has no note 's0'")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            found = {name: (value.get_dtype(), list(value.get_shape())) for name, value in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise SelfflError(f"{path}: cannot be read ({error}); {AGAIN}") from None
+    with open_tensors(path, AGAIN, "numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        found = {name: (value.get_dtype(), list(value.get_shape())) for name, value in slices.items()}
     for name in ("x", "y", "offsets"):
         if name not in found:
             raise _wrong(path, f"holds no '{name}'")

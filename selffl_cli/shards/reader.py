@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SelfflError
+from ..files.tensors import open_tensors
 from . import checks as structure
 from .manifest import AGAIN, PARTS, Manifest, read_manifest, sha256
 
@@ -100,10 +101,5 @@ class Shards:
 
 def _map_tensors(path: Path) -> dict[str, Tensor]:
     """Every array of a safetensors file; pages are read when touched, and a write never reaches the file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise SelfflError(f"{path}: cannot be read ({error}); {AGAIN}") from None
+    with open_tensors(path, AGAIN) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

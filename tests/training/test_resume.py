@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -180,6 +181,32 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     rounds: list[int] = []
     train(folder, shards, watch=lambda line: rounds.append(line["round"]))
     assert rounds == [0, 1, 2, 3, 4] if kind == "rows" and harm in ("empty", "remove") else [3, 4]
+    assert comparable(folder) == comparable(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("reader", "error"),
+    [("sha256", OSError(errno.EMFILE, "Too many open files")), ("load_file", RuntimeError("no map\nat line 3"))],
+)
+def test_a_machine_short_of_something_loses_no_checkpoint(
+    reader: str, error: Exception, tmp_path: Path, shards: Shards, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint that cannot be read now is no damaged one: it stays, and the run goes on from it later."""
+    folder = tmp_path / "run"
+    stop_at(folder, shards, 3)
+    before = {path.name: path.read_bytes() for path in (folder / CHECKPOINT).iterdir()}
+
+    def short(path: Path) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"selffl_cli.runs.checkpoint.{reader}", short)
+        with pytest.raises(SelfflError, match=r"checkpoint: cannot be read now \(.*\); .* later$"):
+            train(folder, shards)
+    assert {path.name: path.read_bytes() for path in (folder / CHECKPOINT).iterdir()} == before
+    rounds: list[int] = []
+    train(folder, shards, watch=lambda line: rounds.append(line["round"]))
+    assert rounds == [4]
     assert comparable(folder) == comparable(undisturbed)
 
 
