@@ -72,10 +72,13 @@ def test_a_whole_process_tree_is_measured(speed: None, tmp_path: Path) -> None:
     """Children count, adopted ones too; the first round is timed from the start."""
     from measure import watch
 
-    child = "x = bytearray(60_000_000); import time; t = time.process_time()\nwhile time.process_time() - t < 0.6: pass"
+    child = """x = bytearray(60_000_000); import time; t = time.process_time()
+while time.process_time() - t < 0.6: pass
+print('round 2/2', flush=True); time.sleep(3)  # seen at least once, however busy the machine is
+"""
     program = (
         "import subprocess, sys; print('round 0/2'); print('round 1/2', flush=True);"
-        f"subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True); print('round 2/2', flush=True)"
+        f"subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True)"
     )
     found = watch([sys.executable, "-c", program], {}, tmp_path, 60)
     assert found.code == 0 and sorted(found.rounds) == [0, 1, 2]
