@@ -14,9 +14,9 @@ import pyarrow.parquet as parquet
 from data_prep.prepare import arguments, read_options
 from selffl_cli import methods, models
 from selffl_cli.config.experiment import Experiment
+from selffl_cli.config.memory import VERSION as MEMORY_VERSION
 from selffl_cli.config.run import ENGINE_VERSION
 from selffl_cli.config.train import TrainConfig
-from selffl_cli.continual.options import VERSION as MEMORY_VERSION
 from selffl_cli.errors import UsageError
 from selffl_cli.files.toml import toml_text
 from selffl_cli.report.build import Report, build

@@ -9,9 +9,9 @@ from data_prep.dealing.partition import canonical, partitioner
 from data_prep.prepare import read_options
 from selffl_cli import methods
 from selffl_cli.cli.start import Asked, parse_duration, read_settings
+from selffl_cli.config import sampler as selection
 from selffl_cli.config.experiment import parse_seeds, set_key
 from selffl_cli.config.spec import parse_spec
-from selffl_cli.sampling import options as selection
 
 from ..parser import Parser
 

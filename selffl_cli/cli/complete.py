@@ -60,7 +60,7 @@ def _keys() -> list[str]:
 def _choices(key: str) -> list[str]:
     """The names or words that a key's value begins with."""
     from ..config.train import TrainConfig
-    from .methods import choices
+    from .choices import choices
 
     if key in SPECS:
         return list(_kinds(key))
@@ -69,9 +69,9 @@ def _choices(key: str) -> list[str]:
 
 
 def _kinds(key: str) -> dict[str, Any]:
-    from ..continual.options import MEMORIES
-    from ..privacy.options import KINDS
-    from ..sampling.options import SAMPLERS
+    from ..config.memory import MEMORIES
+    from ..config.privacy import KINDS
+    from ..config.sampler import SAMPLERS
 
     kinds: dict[str, Any] = {"train.sampler": SAMPLERS, "train.memory": MEMORIES, "train.privacy": KINDS}
     return kinds[key]

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import UsageError
 from ..files.atomic import write_whole
-from ..safe_text import csv_cell
+from ..report.safe_text import csv_cell
 from . import options as opt
 
 if TYPE_CHECKING:

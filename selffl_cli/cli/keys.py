@@ -9,10 +9,10 @@ from typer.core import TyperCommand
 
 def panels() -> dict[str, list[tuple[str, str]]]:
     """{title: [(key, what it is)]}, read from where each key is defined."""
+    from ..config.memory import MEMORIES
+    from ..config.privacy import KINDS
+    from ..config.sampler import SAMPLERS
     from ..config.spec import spec_help
-    from ..continual.options import MEMORIES
-    from ..privacy.options import KINDS
-    from ..sampling.options import SAMPLERS
 
     return {
         "Training (by --set)": [

@@ -18,8 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import SelfflError, UsageError
-from ..safe_text import one_line
+from ..errors import SelfflError, UsageError, one_line
 from .encoding import any_encoding
 from .keys import KeysCommand
 from .old_forms import refuse_old

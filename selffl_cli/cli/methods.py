@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Collection
+from typing import Annotated
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from . import complete
+from .choices import choices
 
 
 def methods(
@@ -60,21 +60,3 @@ def print_methods(console: Console, names: Collection[str] = ()) -> None:
             console.print(options)
         console.print()
     console.print("Choose with --method NAME or --method NAME:key=value,…; an ending -w or -e sets the weighting.")
-
-
-def choices(field: FieldInfo) -> list[str]:
-    """The words that an option may be, and "a number" where it may be one beside them; [] for numbers alone."""
-    found = list(_choices(field.annotation))
-    return found if any(word != "a number" for word in found) else []
-
-
-def _choices(kind: Any) -> Iterator[str]:
-    if get_origin(kind) is Literal:
-        yield from map(str, get_args(kind))
-    elif kind is bool:
-        yield from ("true", "false")
-    elif get_args(kind):  # a union, or a type with its limits
-        for part in get_args(kind):
-            yield from _choices(part)
-    elif kind in (int, float):
-        yield "a number"

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from ..safe_text import printable
+from ..errors import printable
 
 
 class Terminal(Console):

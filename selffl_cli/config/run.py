@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import field_validator
 
-from ..continual import options as replay
 from ..registry import short
+from . import memory as replay
 from .train import YOUNGER, TrainConfig
 from .validation import FILE_NAME, ExperimentName, Strict
 

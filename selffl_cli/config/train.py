@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..continual import options as replay
-from ..privacy import options as privacy_options
-from ..sampling import options as sampler_options
+from . import memory as replay
+from . import privacy as privacy_options
+from . import sampler as sampler_options
 from .validation import Strict, validate
 
 # keys of [train] that came after the first runs

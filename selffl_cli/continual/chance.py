@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .options import ApproxUniform, Balanced, Memory
+from ..config.memory import ApproxUniform, Balanced, Memory
 
 
 def draw(memory: Memory, old: int, new: int, seen: int, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..config.experiment import TrainConfig
+from ..config.memory import Coordinated, Everything, Nothing, Uncoordinated, memory
 from ..draws import generator
 from ..engine.cohort import Cohort, State
 from ..engine.flat import DevicePart, FlatModel
@@ -24,7 +25,6 @@ from ..shards import Shards
 from .chance import draw
 from .coordination import Choice, Clients, choose
 from .gradients import LastLayer
-from .options import Coordinated, Everything, Nothing, Uncoordinated, memory
 
 TABLE = "memory"  # rows of the training part that a client keeps, padded with -1: int64 [N]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ from .flat import DevicePart, FlatModel
 from .parallel.collective import Collective, Dealt
 from .store import ClientStore
 
-if TYPE_CHECKING:
-    from ..privacy.sample import PrivateGradient
-
 Params = Tensor | tuple[Tensor, ...]
 # grad(params [C, P], stream) → gradients [C, P] on this step's batches of that stream ("local" is the main one)
 Grad = Callable[..., Tensor]
 # step(params, grad, *context) → new params
 Step = Callable[..., Any]
+# private(model, data, vector [P], client, stream, step) → gradient [P], loss and samples drawn
+PrivateGradient = Callable[[FlatModel, DevicePart, Tensor, int, str, int], tuple[Tensor, Tensor, int]]
 
 
 @dataclass

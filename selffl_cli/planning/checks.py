@@ -11,11 +11,11 @@ from torch import Tensor
 
 from .. import models
 from ..config.experiment import Experiment, TrainConfig
-from ..continual.options import Coordinated, memory, sized
+from ..config.memory import Coordinated, memory, sized
+from ..config.privacy import Sample, read_privacy
 from ..engine.trial import try_model
 from ..errors import UsageError
 from ..methods import METHODS, find, method_class
-from ..privacy.options import Sample, read_privacy
 from ..sampling import draw as selection
 from ..shards import Shards
 

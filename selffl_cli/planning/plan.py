@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .. import methods, models
 from ..config.experiment import Experiment, TrainConfig, apply_setting, train_config
+from ..config.memory import VERSION as MEMORY_VERSION
 from ..config.run import ENGINE_VERSION, WARM_START, RunConfig
 from ..config.spec import parse_spec
 from ..config.validation import FILE_NAME
-from ..continual.options import VERSION as MEMORY_VERSION
 from ..errors import UsageError, nearest
 from ..privacy.budget import budget_of
 from ..registry import reference

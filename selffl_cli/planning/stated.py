@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config.experiment import Experiment, apply_setting
+from ..config.memory import VERSION as MEMORY_VERSION
+from ..config.memory import sized
 from ..config.run import ENGINE_VERSION, WARM_START
 from ..config.train import TrainConfig, train_config
-from ..continual.options import VERSION as MEMORY_VERSION
-from ..continual.options import sized
 from ..errors import SelfflError, UsageError
 from ..registry import short
 from ..shards.manifest import Manifest, read_manifest, sha256

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..config import sampler as selection
+from ..config.privacy import Sample, User, read_privacy
 from ..errors import UsageError
 from ..methods import method_class
 from ..runs.roles import assign_roles
 from ..sampling import draw
-from ..sampling import options as selection
 from .accountant import Events, epsilon, find_noise, last_round
-from .options import Sample, User, read_privacy
 
 if TYPE_CHECKING:
     from ..config.experiment import TrainConfig

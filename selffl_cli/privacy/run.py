@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..sampling import options as selection
+from ..config import sampler as selection
+from ..config.privacy import Sample, User
 from .budget import Budget
-from .options import Sample, User
 from .sample import PrivateGradient
 from .user import PrivateAverage, canary_cosines, split_noise
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.privacy import Sample
 from ..draws import generator
 from ..engine.flat import DevicePart, FlatModel
-from .options import Sample
 
 
 class PrivateGradient:

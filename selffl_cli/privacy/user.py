@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.privacy import User
 from ..draws import generator
 from ..engine.cohort import Aggregation, Cohort, Weighting
 from ..errors import UsageError
-from .options import User
 
 QUANTILE_RATE = 0.2  # of the clip's geometric update (Andrew et al. 2021, section 3)
 QUANTILE_NOISE = 20  # noise of the count of small updates: expected clients / this (the same)

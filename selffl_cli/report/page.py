@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..safe_text import code, markdown, one_line, paragraphs, prose
+from ..errors import one_line
 from .compare import limits
 from .ledger import Entry
 from .results import Results
+from .safe_text import code, markdown, paragraphs, prose
 from .summary import summary_lines
 from .tables import Summaries, Table, table_markdown
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..safe_text import tex
+from .safe_text import tex
 from .tables import Cell, Table
 
 NEEDS = "% \\usepackage{booktabs,graphicx}\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..metrics.names import words
-from ..safe_text import csv_cell, markdown
 from .compare import At, Mark, Summary
 from .results import Results
+from .safe_text import csv_cell, markdown
 
 
 @dataclass(frozen=True)

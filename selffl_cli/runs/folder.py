@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..config.train import MOST_ROUNDS
-from ..errors import SelfflError
+from ..errors import SelfflError, one_line
 from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
 from ..files.locks import NO_LOCKS, has_no_locks
 from ..files.regular import read_regular
 from ..files.toml import read_toml, toml_text
-from ..safe_text import one_line
 from ..shards import sha256
 from .roles import Roles, assign_roles
 from .schema import Environment, Line, Record, Result, check, check_clients

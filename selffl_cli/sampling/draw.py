@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config.sampler import Activity, Poisson, Sampler, Uniform, sampler
 from ..draws import generator, sample_clients
 from ..errors import UsageError
-from .options import Activity, Poisson, Sampler, Uniform, sampler
 
 
 @dataclass(frozen=True)

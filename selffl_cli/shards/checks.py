@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import SelfflError
 from ..files.tensors import open_tensors
+from .manifest import AGAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     import pyarrow
     from torch import Tensor
 
-    from . import Manifest
+    from .manifest import Manifest
 
-AGAIN = "prepare it again with --force"
 INTEGERS = ("U8", "I8", "I16", "I32", "I64")
 TYPES = (*INTEGERS, "F16", "F32", "F64")  # as safetensors names them; what numpy and the models can use
 NUMPY = {"U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "F16": "float16",

@@ -13,12 +13,11 @@ from ..config.validation import Strict
 from ..errors import SelfflError
 from ..files.checksums import unseal
 from ..files.regular import open_regular, read_regular
-from . import checks as structure
 
 FORMAT_VERSION = 1
 PERIODS_VERSION = 2  # of shards with periods, which a reader of format 1 must not take for one period
 PARTS = ("train", "validation", "test")
-AGAIN = structure.AGAIN
+AGAIN = "prepare it again with --force"
 
 
 class Source(Strict):

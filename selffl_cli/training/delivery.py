@@ -7,21 +7,19 @@ and every row of the client store stay as the last round left them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..engine.cohort import Delivery, State
-from ..engine.evaluation import Sums
+from ..engine.evaluation import Sums, evaluate_global, units
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.stacked.engine import LEAST
 from ..engine.store import ClientStore
-
-if TYPE_CHECKING:
-    from .federation import Federation
-    from .judge import Judge
+from .federation import Federation, of_newcomers
+from .judge import Judge
 
 
 @dataclass
@@ -87,3 +85,29 @@ def deliver(federation: Federation, judge: Judge, collective: Collective) -> Del
     added = {name: collective.add_up(torch.from_numpy(values)).numpy() for name, values in sums.items()}
     counts = collective.add_up(torch.from_numpy(gradients)).numpy()
     return Delivered(added, counts, int(collective.add_up(torch.tensor([lost]))[0]))
+
+
+def judge_newcomers(federation: Federation, judge: Judge) -> dict[str, Any]:
+    """Test figures of clients that never trained: the global model, and models delivered to them from the finished
+    state, by one round and its last iterate ("personal") and as `[train]` asks ("delivered")."""
+    train, clients = federation.config.train, federation.roles.new_sample
+    part, places = of_newcomers(federation.roles, federation.parts["test"])
+    times = units(federation.task, part)
+    figures: dict[str, Any] = {}
+    theta = federation.method.global_(federation.state)
+    if theta is not None:
+        shared = evaluate_global(federation.model, theta, {"test": part}, Collective())["test"]
+        figures["global"] = judge.summary(shared, times, places)
+    state, at = handed(federation), np.full(federation.shards.num_clients, -1)
+    at[clients] = places
+    least = LEAST if federation.stacked is not None else 1
+    kinds = {"personal": (1, False)}
+    if train.delivery_rounds:
+        kinds["delivered"] = (train.delivery_rounds, train.delivery_average == "iterates")
+    for kind, (rounds, average) in kinds.items():
+        own: Sums = {"test": np.zeros((2, len(part.sizes)))}
+        for chunk in judge.chunks(Dealt(clients, np.ones(len(clients)), Collective(), least)):
+            ids, rows, _ = make(federation, state, chunk, rounds, average)
+            judge.add_scores(rows, at[ids.cpu().numpy()], {"test": part}, own)
+        figures[kind] = judge.summary(own["test"], times, places)
+    return figures

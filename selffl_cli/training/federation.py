@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import models
+from ..config import sampler as sampler_options
 from ..config.run import WARM_START, RunConfig
 from ..config.train import TrainConfig
 from ..continual.stream import Stream, by_period
@@ -29,7 +30,6 @@ from ..runs.checkpoint import TABLES, Checkpoints
 from ..runs.folder import CHECKPOINT, PARTICIPATIONS, RunFolder
 from ..runs.roles import Roles, assign_roles
 from ..sampling import draw as selection
-from ..sampling import options as sampler_options
 from ..sampling.unbiased import Unbiased
 from ..shards import PARTS, Shards
 from .controls import Controls

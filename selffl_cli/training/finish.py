@@ -9,7 +9,7 @@ from ..config.run import WARM_START
 from ..engine.evaluation import Sums
 from ..runs.folder import ENVIRONMENT
 from .controls import Line
-from .delivery import Delivered
+from .delivery import Delivered, judge_newcomers
 from .federation import Federation
 from .judge import Judge, finite
 from .outputs import write_clients, write_models, write_scores
@@ -68,7 +68,7 @@ def finish(
     if federation.private:
         result["privacy"] = federation.private.result(line["round"], theta)
     if len(federation.roles.newcomers) and lost is None:
-        result["final"]["new"] = judge.newcomers()
+        result["final"]["new"] = judge_newcomers(federation, judge)
     if federation.truth is not None and theta is not None:  # how well the centre itself was estimated
         true = federation.shards.shared["theta_0"].to(theta)
         result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))

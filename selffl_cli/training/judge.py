@@ -1,5 +1,4 @@
-"""Scores of a run's models: in each evaluation every client's or those of a fixed sample, and at the end those of
-clients that never trained."""
+"""Scores of a run's models: in each evaluation every client's, or those of a fixed sample."""
 
 from __future__ import annotations
 
@@ -19,16 +18,15 @@ from ..engine.evaluation import (
     evaluate_global,
     evaluate_rows,
     fill_from_global,
-    summary,
     units,
 )
+from ..engine.evaluation import summary as over_clients
 from ..engine.flat import DevicePart
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.score_cache import Unchanged
 from ..engine.stacked.engine import LEAST
 from ..engine.stacked.evaluation import evaluate_stacked
-from .delivery import handed, make
-from .federation import Federation, of_newcomers, of_scored
+from .federation import Federation, of_scored
 
 
 class Judge:
@@ -108,41 +106,15 @@ class Judge:
         """{part: {"global"|"personal": figures}} from per-client sums, over the clients but the new ones."""
         counted = self.roles.counted
         return {
-            part: {kind: self._summary(own[part], self.units[part], counted) for kind, own in sums.items()}
+            part: {kind: self.summary(own[part], self.units[part], counted) for kind, own in sums.items()}
             for part, data in self.parts.items()
             if data.sizes[counted].any()
         }
 
-    def _summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
-        figures = summary(sums[:, clients], units[clients], self.federation.task)
+    def summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
+        """Figures over these clients, from the sums of each [2, E] and what they count in units [E]."""
+        figures = over_clients(sums[:, clients], units[clients], self.federation.task)
         return {name: finite(value) for name, value in figures.items()}
-
-    def newcomers(self) -> dict[str, Any]:
-        """Test figures of clients that never trained: the global model, and models delivered to them from the finished
-        state, by one round and its last iterate ("personal") and as `[train]` asks ("delivered")."""
-        federation, method = self.federation, self.federation.method
-        clients = self.roles.new_sample
-        part, places = of_newcomers(self.roles, federation.parts["test"])
-        times = units(federation.task, part)
-        figures: dict[str, Any] = {}
-        theta = method.global_(federation.state)
-        if theta is not None:
-            shared = evaluate_global(federation.model, theta, {"test": part}, Collective())["test"]
-            figures["global"] = self._summary(shared, times, places)
-        state, at = handed(federation), np.full(federation.shards.num_clients, -1)
-        at[clients] = places
-        least = LEAST if federation.stacked is not None else 1
-        train = federation.config.train
-        kinds = {"personal": (1, False)}
-        if train.delivery_rounds:
-            kinds["delivered"] = (train.delivery_rounds, train.delivery_average == "iterates")
-        for kind, (rounds, average) in kinds.items():
-            own: Sums = {"test": np.zeros((2, len(part.sizes)))}
-            for chunk in self.chunks(Dealt(clients, np.ones(len(clients)), Collective(), least)):
-                ids, rows, _ = make(federation, state, chunk, rounds, average)
-                self.add_scores(rows, at[ids.cpu().numpy()], {"test": part}, own)
-            figures[kind] = self._summary(own["test"], times, places)
-        return figures
 
 
 def finite(value: float) -> float | None:

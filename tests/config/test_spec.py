@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from selffl_cli.cli.main import main
+from selffl_cli.config import memory as replay
+from selffl_cli.config import privacy as options
+from selffl_cli.config import sampler as selection
 from selffl_cli.config.spec import parse_spec, read_spec
-from selffl_cli.continual import options as replay
 from selffl_cli.errors import UsageError
-from selffl_cli.privacy import options
-from selffl_cli.sampling import options as selection
 
 # key of the experiment: the parts, how a record writes them, and what stands for options without a default
 PARTS: dict[str, tuple[dict[str, Any], Callable[[str], str], dict[str, Any]]] = {

@@ -14,10 +14,10 @@ from problems import mlp
 from scipy.optimize import minimize
 from torch import Tensor
 
+from selffl_cli.config.memory import ApproxUniform, Balanced, Naive
 from selffl_cli.continual.chance import draw
 from selffl_cli.continual.coordination import Clients, choose, largest
 from selffl_cli.continual.gradients import LastLayer
-from selffl_cli.continual.options import ApproxUniform, Balanced, Naive
 from selffl_cli.continual.relaxation import minimise, objective, project
 from selffl_cli.engine.flat import FlatModel
 from selffl_cli.engine.parallel.collective import Collective, Dealt

@@ -13,8 +13,8 @@ from tiny import comparable
 
 from selffl_cli import methods
 from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.config.memory import canonical
 from selffl_cli.config.run import RunConfig
-from selffl_cli.continual.options import canonical
 from selffl_cli.continual.stream import TABLE
 from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.errors import UsageError

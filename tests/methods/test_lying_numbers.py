@@ -25,6 +25,7 @@ from selffl_cli.methods.hierarchy import federated_optimum, global_optimum, post
 from selffl_cli.models.task import Classification
 from selffl_cli.runs.folder import find_runs
 from selffl_cli.shards import ShardData, Shards, write_shards
+from selffl_cli.training.delivery import judge_newcomers
 from selffl_cli.training.loop import Training
 
 TRAINED = [name for name in METHODS if name != "oracle"]
@@ -267,5 +268,5 @@ def test_an_empty_newcomer_is_judged_by_what_it_is_handed(tmp_path: Path) -> Non
         run: Training = training(tmp_path / name, shards, name, rounds=1)
         run.run()
         run.judge.roles = replace(run.roles, new_sample=np.array([1]))
-        figures = run.judge.newcomers()["personal"]
+        figures = judge_newcomers(run, run.judge)["personal"]
         assert math.isfinite(figures["accuracy"]) and math.isfinite(figures["loss"])

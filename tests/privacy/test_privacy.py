@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from problems import class_shards, mlp, training
 
 from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.config.privacy import Sample, User, canonical, read_privacy
 from selffl_cli.errors import UsageError
 from selffl_cli.methods import METHODS
 from selffl_cli.planning.checks import private_options
 from selffl_cli.privacy.accountant import epsilon, find_noise, last_round
 from selffl_cli.privacy.budget import Budget
-from selffl_cli.privacy.options import Sample, User, canonical, read_privacy
 from selffl_cli.privacy.sample import PrivateGradient
 from selffl_cli.privacy.user import PrivateAverage, canary, canary_cosines, split_noise
 from selffl_cli.training.loop import Controls, Stopped

@@ -22,10 +22,9 @@ from selffl_cli.cli.main import main
 from selffl_cli.config.experiment import Experiment, load_experiment
 from selffl_cli.config.spec import parse_spec, parse_value
 from selffl_cli.config.validation import validate
-from selffl_cli.errors import SelfflError, UsageError
+from selffl_cli.errors import LONGEST, SelfflError, UsageError, one_line
 from selffl_cli.files.checksums import seal
 from selffl_cli.runs.schema import Environment, Line, Record, Result, check
-from selffl_cli.safe_text import LONGEST, one_line
 from selffl_cli.shards import PARTS, Shards, sha256
 
 INPUTS = 25  # changed copies a parser; `python -m fuzz.mutate` reads 2,000 of each

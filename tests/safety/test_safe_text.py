@@ -14,7 +14,8 @@ from rich.text import Text
 
 from selffl_cli.cli.encoding import any_encoding
 from selffl_cli.cli.terminal import Terminal
-from selffl_cli.safe_text import code, csv_cell, markdown, one_line, paragraphs, printable, prose, tex
+from selffl_cli.errors import one_line, printable
+from selffl_cli.report.safe_text import code, csv_cell, markdown, paragraphs, prose, tex
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = (

@@ -15,11 +15,11 @@ from problems import class_shards, mlp, training
 from selffl_cli import methods
 from selffl_cli.cli.main import main
 from selffl_cli.config.experiment import TrainConfig
+from selffl_cli.config.sampler import canonical, sampler
 from selffl_cli.draws import sample_clients
 from selffl_cli.errors import UsageError
 from selffl_cli.methods import METHODS, weighed
 from selffl_cli.sampling.draw import check, choose
-from selffl_cli.sampling.options import canonical, sampler
 from selffl_cli.sampling.unbiased import Unbiased
 
 SPECS = ["uniform", "poisson:q=0.4", "activity:gamma=1,mix=0.1", "activity:gamma=0.5", "log", "top:fraction=0.5"]

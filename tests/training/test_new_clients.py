@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from selffl_cli.cli.main import app
 from selffl_cli.methods import METHODS
+from selffl_cli.training.delivery import judge_newcomers
 from selffl_cli.training.loop import Training
 
 EXPERIMENT = """
@@ -89,7 +90,7 @@ def judged_anew(run: Training) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
         add(models, places, *rest)
 
     run.judge.add_scores = seen  # type: ignore[method-assign]
-    return run.judge.newcomers(), rows
+    return judge_newcomers(run, run.judge), rows
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "oracle"])

@@ -13,8 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from ...errors import SelfflError
-from ...safe_text import one_line
+from ...errors import SelfflError, one_line
 from .collective import Collective
 from .shared_memory import Links, PeerGone
 

@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from ...safe_text import html
 from ..ledger import Entry
 from ..results import Results
+from ..safe_text import html
 from ..summary import summary_lines
 from ..tables import Cell, Summaries, Table
 from .data import client_data, curve_data, embedded

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ...safe_text import printable
+from ...errors import printable
 
 # Okabe & Ito, "Color Universal Design" (2008), the yellow left out: it is too faint for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ...metrics.intervals import t_interval
 from ...runs.audits import read_audits
-from ...safe_text import markdown
 from ..pictures.style import COLUMN, PAGE, figure, legend_above, looks, save
+from ..safe_text import markdown
 
 if TYPE_CHECKING:
     from ..results import Results

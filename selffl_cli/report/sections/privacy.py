@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ...runs.audits import read_audits
-from ...safe_text import markdown
 from ..pictures.style import PAGE, figure, legend_above, looks, save
+from ..safe_text import markdown
 
 if TYPE_CHECKING:
     from ..compare import Summary

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...safe_text import markdown
 from ..figures.target import FIGURES
+from ..safe_text import markdown
 
 if TYPE_CHECKING:
     from ..results import Results

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...planning.tuning import FILE, read
-from ...safe_text import markdown
 from ..results import Results
+from ..safe_text import markdown
 from .registry import extra
 
 

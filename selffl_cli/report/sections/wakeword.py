@@ -12,11 +12,11 @@ import pandas as pd
 from rich.table import Table as RichTable
 
 from ...metrics import det
-from ...safe_text import markdown
 from ..figures.detection import MODELS, RESAMPLES, Clips, Detection, Outcome
 from ..paper import write_tables
 from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save
 from ..results import Results
+from ..safe_text import markdown
 from ..tables import Cell, Table, table_markdown, write_csv
 from .registry import extra
 

@@ -6,15 +6,12 @@ named by a spec, `coordinated:iterations=1`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from ..config.spec import full_spec, read_spec
-from ..config.validation import Strict
-
-if TYPE_CHECKING:
-    pass
+from .spec import full_spec, read_spec
+from .validation import Strict
 
 VERSION = 1  # raised when the same options would keep other samples
 

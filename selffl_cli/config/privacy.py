@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..config.spec import full_spec, read_spec
-from ..config.validation import Strict
+from .spec import full_spec, read_spec
+from .validation import Strict
 
 
 class Privacy(Strict):

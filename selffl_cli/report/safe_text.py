@@ -1,8 +1,8 @@
-"""Text from anywhere (labels, names, messages, paths, records) made safe for the place where it is shown.
+"""Text from anywhere (labels, names, messages, paths, records) made safe for the page on which it is shown.
 
-Every output goes through one of these functions: `printable` and `one_line` for a terminal, `markdown` and `prose` for
-a page, `html` for its twin, `csv_cell` for a table that a spreadsheet opens, `tex` for LaTeX. Pictures go through
-`printable`, with the mathematics of matplotlib switched off.
+Every output goes through one of these functions: `markdown` and `prose` for a page, `html` for its twin, `csv_cell`
+for a table that a spreadsheet opens, `tex` for LaTeX. A terminal has `printable` and `one_line` of `errors`; pictures
+go through `printable`, with the mathematics of matplotlib switched off.
 """
 
 from __future__ import annotations
@@ -13,27 +13,7 @@ from functools import cache
 from html import escape
 from typing import Any
 
-LONGEST = 1000  # characters of a line; what is wrong stands at its beginning, what to do at its end
-
-
-def printable(text: str, keep: str = "\n") -> str:
-    """`text` with what moves a cursor, colours, hides or turns text as escapes (\\x1b); `keep` stays as it is."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    if unicodedata.category(character) == "Zs":  # spaces of other widths
-        return " "
-    return character.encode("unicode_escape").decode()
-
-
-def one_line(text: str, longest: int = LONGEST) -> str:
-    """`text` without line breaks, printable, and clipped in its middle."""
-    text = printable(" ".join(part.strip() for part in text.splitlines() if part.strip()), keep="")
-    return text if len(text) <= longest else f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
-
+from ..errors import LONGEST, one_line, printable
 
 _HTML = re.compile(r"<|&(?=#?\w+;)")
 _WORDS = re.compile(r"[\\`*$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|~(?=~)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from ..config.spec import full_spec, read_spec
-from ..config.validation import Strict
+from .spec import full_spec, read_spec
+from .validation import Strict
 
 NEVER = 1e-12  # a chance below this is none: over 10^6 rounds of 10^3 draws it would not come up once in 1,000 runs
 
