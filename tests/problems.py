@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selffl_cli import methods, models
 from selffl_cli.config.experiment import TrainConfig
 from selffl_cli.config.run import ENGINE_VERSION, RunConfig
-from selffl_cli.engine.cohort import State, Truth
+from selffl_cli.engine.cohort import RoundConfig, State, Truth
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.engine.sequential import SequentialCohort
@@ -71,9 +71,12 @@ class Problem:
         """These clients (all unless told) in one round."""
         ids = np.arange(len(self.x)) if clients is None else np.array(clients, dtype=np.int64)
         return SequentialCohort(
-            self.model, self.data, state.clients, Collective(), ids, np.array(self.budget), seed=self.seed,
-            round_=round_, batch_size=self.batch_size, learning_rate=self.learning_rate, truth=self.truth,
-        )  # fmt: skip
+            self.model, self.data, state.clients, Collective(), ids, np.array(self.budget), self.config(round_)
+        )
+
+    def config(self, round_: int) -> RoundConfig:
+        """What the cohorts of a round have in common."""
+        return RoundConfig(self.seed, round_, self.batch_size, self.learning_rate, self.truth)
 
     @torch.no_grad()
     def round(

@@ -90,6 +90,17 @@ class Truth:
     intra_variance: Tensor  # s_m of every client [M]
 
 
+@dataclass(frozen=True)
+class RoundConfig:
+    """What is the same for every client of a round, and with its seed and number draws the batches."""
+
+    seed: int
+    number: int  # of the round, from 1
+    batch_size: int | None  # None = full batches
+    learning_rate: float
+    truth: Truth | None = None
+
+
 class Cohort(ABC):
     """The clients of one round (or of one evaluation chunk) that this rank was dealt."""
 
@@ -103,18 +114,13 @@ class Cohort(ABC):
         collective: Collective,
         clients: np.ndarray,
         budget: np.ndarray,
-        *,
-        seed: int,
-        round_: int,
-        batch_size: int | None,
-        learning_rate: float,
-        truth: Truth | None = None,
+        config: RoundConfig,
     ) -> None:
         self.model, self.data, self.store = model, data, store
         self.dealt = Dealt(clients, budget[clients].astype(np.float64), collective, self.least)
         own = self.dealt.clients[self.dealt.local]
         device, dtype = model.device, model.dtype
-        self.round, self.learning_rate = round_, learning_rate
+        self.round, self.learning_rate = config.number, config.learning_rate
         self.num_clients = store.num_clients
         self.size = len(clients)  # clients of the whole cohort, over all ranks
         self.everyone = torch.as_tensor(self.dealt.clients, device=device)  # ids, in the order of `gather`
@@ -122,12 +128,13 @@ class Cohort(ABC):
         self.samples = torch.as_tensor(data.sizes[own], device=device, dtype=dtype)  # n_m [C]
         self.budget = torch.as_tensor(budget[own], device=device)  # FedAvg's local steps [C]
         self.mean_budget = float(budget[clients].mean()) if len(clients) else 0.0
+        batch_size = config.batch_size
         per_epoch = np.ones_like(own) if batch_size is None else -(-data.sizes[own] // batch_size)
         self.epoch = torch.as_tensor(np.maximum(per_epoch, 1), device=device)  # batches in one pass [C]
-        self.truth = truth
+        self.truth = config.truth
         self.aggregation = Aggregation()
         self.private: PrivateGradient | None = None  # takes the place of plain gradients
-        self.batches = Batches(seed, round_, data.sizes, batch_size)
+        self.batches = Batches(config.seed, config.number, data.sizes, batch_size)
         zeros = torch.zeros(len(own), dtype=torch.float64, device=device)
         self.counts = Counts(loss=zeros, steps=zeros.clone(), each=zeros.clone())
         self.delivery = Delivery()

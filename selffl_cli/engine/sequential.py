@@ -8,27 +8,35 @@ from torch import Tensor
 from .cohort import Cohort, LastIterates, Local, Params, Step, average_update, scatter_update
 
 
+class ClientGradient:
+    """`grad(params [1, P], stream)` of one client: the gradient on its batch of a step, which is counted."""
+
+    def __init__(self, cohort: Cohort, client: int, step: int) -> None:
+        self.cohort, self.client, self.step = cohort, client, step
+        self.loss: Tensor | None = None  # of the first batch of the main stream since it was None
+
+    def __call__(self, params: Tensor, stream: str = "local") -> Tensor:
+        cohort, client = self.cohort, self.client
+        if cohort.private is not None:
+            gradient, loss, drawn = cohort.private(cohort.model, cohort.data, params[0], client, stream, self.step)
+        else:
+            x, y = cohort.data.client(client, cohort.batches.indices(stream, client, self.step))
+            gradient, loss = cohort.model.gradient(params[0], x, y)
+            drawn = len(y)
+        cohort.counts.gradients += 1
+        cohort.counts.samples += drawn
+        if stream == "local" and self.loss is None:
+            self.loss = loss
+        return gradient[None]
+
+
 class SequentialCohort(Cohort):
     """Trains its clients in a loop; a row of a matrix [C, P] is handed to the step as a matrix [1, P]."""
 
-    def _grad_row(self, row: Tensor, client: int, stream: str, step: int) -> tuple[Tensor, Tensor]:
-        if self.private is not None:
-            gradient, loss, drawn = self.private(self.model, self.data, row[0], client, stream, step)
-            self.counts.gradients += 1
-            self.counts.samples += drawn
-            return gradient[None], loss
-        indices = self.batches.indices(stream, client, step)
-        x, y = self.data.client(client, indices)
-        self.counts.gradients += 1
-        self.counts.samples += len(y)
-        gradient, loss = self.model.gradient(row[0], x, y)
-        return gradient[None], loss
-
     def grad(self, params: Tensor, stream: str = "local", step: int = 0) -> Tensor:
         self.counts.each += 1
-        rows = [
-            self._grad_row(params[i : i + 1], client, stream, step)[0] for i, client in enumerate(self.clients.tolist())
-        ]
+        clients = enumerate(self.clients.tolist())
+        rows = [ClientGradient(self, client, step)(params[i : i + 1], stream) for i, client in clients]
         return torch.cat(rows) if rows else params.new_empty((0, params.shape[-1]))
 
     def local(
@@ -55,26 +63,13 @@ class SequentialCohort(Cohort):
             extra = tuple(c[i : i + 1] for c in context)
             row_mean, row_scatter = rows[0], scatter[i : i + 1]
             loss_sum = torch.zeros((), dtype=torch.float64, device=first.device)
-            before = self.counts.gradients
+            before, grad = self.counts.gradients, ClientGradient(self, client, self.first_step)
             for number in range(count):
-                seen: list[Tensor] = []
-
-                def grad(
-                    params: Tensor,
-                    stream: str = "local",
-                    client: int = client,
-                    number: int = number,
-                    seen: list[Tensor] = seen,
-                ) -> Tensor:
-                    gradient, loss = self._grad_row(params, client, stream, self.first_step + number)
-                    if stream == "local":
-                        seen.append(loss)
-                    return gradient
-
+                grad.step, grad.loss = self.first_step + number, None
                 new = step(rows if isinstance(start, tuple) else rows[0], grad, *extra)
                 rows = new if isinstance(new, tuple) else (new,)
-                if seen:
-                    loss_sum += seen[0]
+                if grad.loss is not None:
+                    loss_sum += grad.loss
                     self.counts.steps[i] += 1
                 if variance:
                     row_mean, row_scatter = scatter_update(row_mean, row_scatter, number + 2, rows[0])
@@ -88,14 +83,18 @@ class SequentialCohort(Cohort):
             losses.append(loss_sum)
             self.counts.each[i] += self.counts.gradients - before
 
-        finite = torch.stack([rows.isfinite().flatten(1).all(1) for rows in ends]).all(0)
         if losses:
-            totals = torch.stack(losses)
-            finite &= totals.isfinite()
-            self.counts.loss += totals
-        if not finite.all():
-            lost = int(self.clients[~finite].min())
-            self.counts.diverged = lost if self.counts.diverged < 0 else min(self.counts.diverged, lost)
+            self.counts.loss += torch.stack(losses)
+        self._note_divergence(ends, losses)
         return Local(
             ends if isinstance(start, tuple) else ends[0], mean, scatter if variance else None, steps + 1, averages
         )
+
+    def _note_divergence(self, ends: tuple[Tensor, ...], losses: list[Tensor]) -> None:
+        """Whether every loss and parameter is finite, asked once a local training."""
+        finite = torch.stack([rows.isfinite().flatten(1).all(1) for rows in ends]).all(0)
+        if losses:
+            finite &= torch.stack(losses).isfinite()
+        if not finite.all():
+            lost = int(self.clients[~finite].min())
+            self.counts.diverged = lost if self.counts.diverged < 0 else min(self.counts.diverged, lost)

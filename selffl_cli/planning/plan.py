@@ -42,6 +42,26 @@ class PlannedRun:
         return None if self.start is None else global_model(self.start)
 
 
+@dataclass(frozen=True)
+class Case:
+    """What the methods of one setting and seed have in common."""
+
+    experiment: Experiment  # with the setting in it
+    setting: dict[str, Any]
+    seed: int
+    shards: Shards
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A `[methods.LABEL]` table with every option written out."""
+
+    label: str
+    method: dict[str, Any]
+    train: TrainConfig
+    version: int
+
+
 @dataclass
 class Request:
     """What the command line asks of an experiment."""
@@ -109,26 +129,25 @@ def plan(request: Request) -> list[PlannedRun]:
         experiment = apply_setting(request.experiment, setting)
         chosen = labelled(select(experiment, request.methods), request.label, experiment)
         # everything that can be wrong in the request is found before any data is prepared
-        resolved = {label: resolve_method(experiment, label, table) for label, table in chosen.items()}
+        resolved = [resolve_method(experiment, label, table) for label, table in chosen.items()]
         models.resolve(experiment.model)
         for seed in request.seeds if request.seeds is not None else experiment.seeds:
             path = request.data or data_folder(experiment, seed, request)
             shards = opened.setdefault(path, Shards.open(path)) if path not in opened else opened[path]
             check_model(experiment, shards, start, tried)
-            warm = warm_start(request, experiment, shards, seed, setting)
+            case = Case(experiment, setting, seed, shards)
+            warm = warm_start(request, case)
             if warm:
                 runs.append(warm)
-            for label, (method, train, version) in resolved.items():
-                check_sampler(train, shards)
-                check_stop(train, shards)
-                check_periods(train, shards, method)
-                runs.append(_planned(request, experiment, shards, seed, setting, label, method, train, version, warm))
+            for method in resolved:
+                check_sampler(method.train, shards)
+                check_stop(method.train, shards)
+                check_periods(method.train, shards, method.method)
+                runs.append(_planned(request, case, method, warm))
     return runs
 
 
-def resolve_method(
-    experiment: Experiment, label: str, table: Mapping[str, Any]
-) -> tuple[dict[str, Any], TrainConfig, int]:
+def resolve_method(experiment: Experiment, label: str, table: Mapping[str, Any]) -> ResolvedMethod:
     """The method, its `[train]` and its version, from a `[methods.LABEL]` table."""
     options = dict(table)
     name, overrides = options.pop("method", label), options.pop("train", {})
@@ -144,7 +163,7 @@ def resolve_method(
             f"{where}: train.privacy: the start of [warm_start] was trained on the same clients without it; start from "
             "--init of other data, or leave [warm_start] out"
         )
-    return method, train, version
+    return ResolvedMethod(label, method, train, version)
 
 
 def data_folder(experiment: Experiment, seed: int, request: Request) -> Path:
@@ -179,48 +198,36 @@ def versions(model: int, method: int, train: TrainConfig) -> dict[str, int]:
     return found | ({"memory": MEMORY_VERSION} if train.periods else {})
 
 
-def warm_start(
-    request: Request, experiment: Experiment, shards: Shards, seed: int, setting: dict[str, Any]
-) -> PlannedRun | None:
+def warm_start(request: Request, case: Case) -> PlannedRun | None:
     """The run that makes the shared start of a seed."""
-    warm = experiment.warm_start
+    experiment, warm = case.experiment, case.experiment.warm_start
     if warm is None or request.init is not None:
         return None
     train = train_config(
         experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train"
     )
-    check_stop(train, shards, "warm_start.")
+    check_stop(train, case.shards, "warm_start.")
     method, version = methods.resolve(warm.method, {})
-    return _planned(request, experiment, shards, seed, setting, WARM_START, method, train, version, None)
+    return _planned(request, case, ResolvedMethod(WARM_START, method, train, version), None)
 
 
-def _planned(
-    request: Request,
-    experiment: Experiment,
-    shards: Shards,
-    seed: int,
-    setting: dict[str, Any],
-    label: str,
-    method: dict[str, Any],
-    train: TrainConfig,
-    version: int,
-    warm: PlannedRun | None,
-) -> PlannedRun:
+def _planned(request: Request, case: Case, method: ResolvedMethod, warm: PlannedRun | None) -> PlannedRun:
+    experiment, shards, train = case.experiment, case.shards, method.train
     model, model_version = models.resolve(experiment.model)
-    noise = budget_of(train, method["name"], seed, shards, None).noise if train.privacy else None
+    noise = budget_of(train, method.method["name"], case.seed, shards, None).noise if train.privacy else None
     start = warm.folder / MODELS if warm else init_file(request.init)
-    init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and label != WARM_START else "")
+    init = f"run-{warm.config.key()}" if warm else (sha256(start)[:16] if start and method.label != WARM_START else "")
     made = warm.config.model_dump(mode="json", exclude_none=True) if warm else {"path": str(start)} if init else {}
     config = RunConfig(
         experiment=f"{experiment.name}/{request.folder}".rstrip("/"),
-        label=label,
-        seed=seed,
-        setting=setting,
+        label=method.label,
+        seed=case.seed,
+        setting=case.setting,
         data=data_record(shards),
         model=model,
         train=train,
-        method=method,
-        versions=versions(model_version, version, train),
+        method=method.method,
+        versions=versions(model_version, method.version, train),
         noise=noise,
         init=init,
         start=made,

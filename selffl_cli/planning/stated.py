@@ -135,7 +135,8 @@ def _method(experiment: Experiment, label: str) -> tuple[Flat, Flat, dict[str, i
     defaults: dict[str, Any] = {}
     train: TrainConfig
     try:
-        method, train, versions["method"] = resolve_method(experiment, label, table)
+        resolved = resolve_method(experiment, label, table)
+        method, train, versions["method"] = resolved.method, resolved.train, resolved.version
         defaults, _ = methods.resolve(method["name"], {})
     except UsageError:
         method = {

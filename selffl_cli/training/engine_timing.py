@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..engine.cohort import RoundConfig
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective
 from ..engine.sequential import SequentialCohort
@@ -112,7 +113,7 @@ class Bench:
         begun = clock()
         cohort = make(
             self.flat, self.data, store, Collective(), np.arange(clients), self.budget,
-            seed=0, round_=self.number, batch_size=10, learning_rate=0.01,
+            RoundConfig(seed=0, number=self.number, batch_size=10, learning_rate=0.01),
         )  # fmt: skip
         self.state = self.method.round(self.state, cohort)
         float(self.state.server["theta"].sum())  # waits for the device

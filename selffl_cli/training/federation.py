@@ -15,7 +15,7 @@ from ..config.run import WARM_START, RunConfig
 from ..config.train import TrainConfig
 from ..continual.stream import Stream, by_period
 from ..engine.auto import Choice, choose, resumed_engine
-from ..engine.cohort import Cohort, Truth
+from ..engine.cohort import Cohort, RoundConfig, Truth
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective
 from ..engine.sequential import SequentialCohort
@@ -109,11 +109,8 @@ class Federation:
         train = self.config.train
         make = SequentialCohort if self.stacked is None else partial(StackedCohort, self.stacked)
         data, budget = self.stream.at(round_)
-        cohort: Cohort = make(
-            self.model, data, store or self.store, collective, clients, budget,
-            seed=self.config.seed, round_=round_, batch_size=self.batch_size,
-            learning_rate=train.learning_rate, truth=self.truth,
-        )  # fmt: skip
+        config = RoundConfig(self.config.seed, round_, self.batch_size, train.learning_rate, self.truth)
+        cohort: Cohort = make(self.model, data, store or self.store, collective, clients, budget, config)
         cohort.private = self.private.gradient(round_, self.batch_size) if self.private else None
         return cohort
 

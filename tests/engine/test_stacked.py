@@ -25,7 +25,7 @@ from selffl_cli.engine.cohort import Cohort, Grad, State
 from selffl_cli.engine.evaluation import evaluate_rows
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.parallel.collective import Collective, Dealt
-from selffl_cli.engine.stacked.batch_tables import batch_table
+from selffl_cli.engine.stacked.batch_tables import drawn, weighed
 from selffl_cli.engine.stacked.capture import CaptureFailed, Replays, likeness
 from selffl_cli.engine.stacked.chunk import Lanes, Runner
 from selffl_cli.engine.stacked.chunk_size import Chunks, cached_clients
@@ -68,8 +68,7 @@ class StackedProblem:
         ids = np.arange(len(plain.x)) if clients is None else np.array(clients)
         return StackedCohort(
             self.stacked, plain.model, plain.data, state.clients, Collective(), ids, np.array(plain.budget),
-            seed=plain.seed, round_=round_, batch_size=plain.batch_size, learning_rate=plain.learning_rate,
-            truth=plain.truth,
+            plain.config(round_),
         )  # fmt: skip
 
 
@@ -316,7 +315,7 @@ def test_tables_hold_the_batches(sizes: list[int], batch_size: int | None, first
     part = Part({"x": torch.arange(total)[:, None], "y": torch.zeros(total, dtype=torch.int64)}, offsets)
     data, batches = DevicePart(part, CPU, torch.float64), Batches(3, 7, np.array(sizes), batch_size)
     clients, steps = np.arange(len(sizes)), np.arange(1, len(sizes) + 1)
-    table = batch_table(batches, data, "local", clients, steps, mean=True, dtype=torch.float64, first=first)
+    table = weighed(*drawn(batches, data, "local", clients, steps, first), True, torch.float64, CPU)
     for row, client in enumerate(clients.tolist()):
         for step in range(steps[row]):
             own = batches.indices("local", client, first + step)

@@ -136,8 +136,8 @@ def test_every_trial_of_a_shipped_grid_can_learn(name: str) -> None:
         assert all(one != other for i, one in enumerate(trials) for other in trials[:i])
         for options in trials:
             tried = with_options(experiment, label, options)
-            method, train, _ = resolve_method(tried, label, tried.methods[label])
-            if method["name"] == "pfedme":
-                own = build(method).options  # type: ignore[attr-defined]
-                outer = train.learning_rate if own.outer_rate == "learning_rate" else own.outer_rate
+            resolved = resolve_method(tried, label, tried.methods[label])
+            if resolved.method["name"] == "pfedme":
+                own = build(resolved.method).options  # type: ignore[attr-defined]
+                outer = resolved.train.learning_rate if own.outer_rate == "learning_rate" else own.outer_rate
                 assert own.inner_rate * own.lam < 2 and own.lam * outer < 2, options

@@ -41,20 +41,12 @@ def batch_width(batches: Batches, clients: np.ndarray) -> int:
     return max(1, min(batches.batch_size, int(batches.sizes.max(initial=1))))
 
 
-def batch_table(
-    batches: Batches,
-    data: DevicePart,
-    stream: str,
-    clients: np.ndarray,
-    steps: np.ndarray,
-    *,
-    mean: bool,
-    dtype: torch.dtype,
-    first: int = 0,
-) -> BatchTable:
-    """Batches of `stream` for `clients` [K], steps `first` to `first + steps[i]` of client i, as a table.
+def drawn(
+    batches: Batches, data: DevicePart, stream: str, clients: np.ndarray, steps: np.ndarray, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Batches of `stream` for `clients` [K], steps `first` to `first + steps[i]` of client i.
 
-    `mean`: a batch's loss is the mean over its samples, else their sum. `dtype` is that of the shares.
+    Rows of the part's arrays [S, K, B], short batches filled up, and the samples of each batch [S, K].
     """
     width = batch_width(batches, clients)
     sizes = batches.sizes[clients]
@@ -73,8 +65,15 @@ def batch_table(
             assert own is not None
             index[step, row, : len(own)] = begin + own
             index[step, row, len(own) :], counts[step, row] = begin + own[0], len(own)
-    share = (np.arange(width) < counts[..., None]) / (np.maximum(counts, 1)[..., None] if mean else 1)
-    place = data.x.device
+    return index, counts
+
+
+def weighed(index: np.ndarray, counts: np.ndarray, mean: bool, dtype: torch.dtype, place: torch.device) -> BatchTable:
+    """Drawn batches as a table on a device, with shares of type `dtype`.
+
+    `mean`: a batch's loss is the mean over its samples, else their sum.
+    """
+    share = (np.arange(index.shape[-1]) < counts[..., None]) / (np.maximum(counts, 1)[..., None] if mean else 1)
     host = torch.from_numpy(index), torch.from_numpy(share).to(dtype)
     if place.type == "cuda":  # pinned, so that the copies wait for nothing
         host = host[0].pin_memory(), host[1].pin_memory()

@@ -140,9 +140,12 @@ def likeness(lanes: Lanes) -> object:
 
     A held object counts as the same only if it is; the replay keeps it alive, so that no other takes its place.
     """
-    step: Any = lanes.step
+    training = lanes.training
+    step: Any = training.step
     code = getattr(step, "__code__", None)
     parts = held(step) if code else [step]
     values = tuple((type(v), v) if isinstance(v, int | float | str | None) else id(v) for v in parts)
     shapes = tuple((tuple(t.shape), t.dtype) for t in lanes.buffers())
-    return code, values, shapes, lanes.paired, lanes.mean is not None, lanes.average, lanes.batch, id(lanes.data)
+    return (
+        code, values, shapes, training.paired, training.variance, training.average, training.batch, id(lanes.data),
+    )  # fmt: skip

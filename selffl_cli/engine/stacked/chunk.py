@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,27 +19,39 @@ Tables = Callable[[str], BatchTable]  # the batches of a stream, made when it is
 Batch = Callable[[str], tuple[Tensor, Tensor]]  # index and share of one step's batches of a stream [width, B]
 
 
+@dataclass(frozen=True)
+class LocalTraining:
+    """How clients train, whoever they are: what `Cohort.local` was given but for the rows."""
+
+    step: Step
+    paired: bool  # the step gets and gives a tuple of rows, not one tensor
+    variance: bool  # summarise the iterates of the first tensor
+    average: LastIterates | None = None  # average the last iterates of a tensor
+    batch: int = 0  # samples of a batch, padding included
+
+
 class Lanes:
     """K clients in descending order of their steps, so that those who still train are always the first ones.
 
-    `rows`: tensors [K, …] of their own, which the steps overwrite. `step` gets and gives one tensor, or a tuple
-    when `paired`; `context` is handed to it. With `variance` the iterates of the first tensor are summarised; with
-    `average` the last ones of a tensor are averaged, after the first `skip` [K] steps.
-    `batch`: samples of a batch, padding included.
+    `rows`: tensors [K, …] of their own, which the steps overwrite; `context` is handed to the step. Where iterates
+    are averaged, the first `skip` [K] of them are left out.
     """
 
     def __init__(
-        self, model: StackedModel, data: DevicePart, step: Step, rows: tuple[Tensor, ...],
-        context: tuple[Tensor, ...], paired: bool, variance: bool, batch: int,
-        average: LastIterates | None = None, skip: Tensor | None = None,
-    ) -> None:  # fmt: skip
-        self.batch = batch
-        self.model, self.data, self.step, self.paired = model, data, step, paired
+        self,
+        model: StackedModel,
+        data: DevicePart,
+        training: LocalTraining,
+        rows: tuple[Tensor, ...],
+        context: tuple[Tensor, ...],
+        skip: Tensor | None = None,
+    ) -> None:
+        self.model, self.data, self.training = model, data, training
         self.rows, self.context = rows, context
-        first = rows[0]
-        self.mean = first.clone() if variance else None
+        first, average = rows[0], training.average
+        self.mean = first.clone() if training.variance else None
         self.scatter = torch.zeros(len(first), dtype=first.dtype, device=first.device)
-        self.average, self.skip = average, skip
+        self.skip = skip
         self.averages = rows[average.place].clone() if average else None
         self.loss = torch.zeros(len(first), dtype=torch.float64, device=first.device)
         self.streams: list[str] = []  # of the gradients that the last step asked for
@@ -55,10 +68,7 @@ class Lanes:
         """Lanes of the same shapes with tensors of their own."""
         rows, context = (tuple(t.clone() for t in group) for group in (self.rows, self.context))
         skip = None if self.skip is None else self.skip.clone()
-        return Lanes(
-            self.model, self.data, self.step, rows, context, self.paired, self.mean is not None, self.batch,
-            self.average, skip,
-        )  # fmt: skip
+        return Lanes(self.model, self.data, self.training, rows, context, skip)
 
     def take(self, other: Lanes) -> None:
         """Overwrite every tensor with the other's."""
@@ -79,14 +89,15 @@ class Lanes:
 
         rows = tuple(row[:width] for row in self.rows)
         extra = tuple(values[:width] for values in self.context)
-        new = self.step(rows if self.paired else rows[0], grad, *extra)
+        training = self.training
+        new = training.step(rows if training.paired else rows[0], grad, *extra)
         keep(rows, new if isinstance(new, tuple) else (new,), active)
         if self.mean is not None:
             old = self.mean[:width], self.scatter[:width]
             keep(old, scatter_update(*old, number + 2, rows[0]), active)  # type: ignore[arg-type]
-        if self.average and self.averages is not None and self.skip is not None:
+        if training.average and self.averages is not None and self.skip is not None:
             own = self.averages[:width]
-            later = average_update(own, rows[self.average.place], number + 1 - self.skip[:width])
+            later = average_update(own, rows[training.average.place], number + 1 - self.skip[:width])
             keep((own,), (later,), active)
 
 

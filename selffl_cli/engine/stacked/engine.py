@@ -18,8 +18,8 @@ from torch import Tensor
 from ..batches import Batches
 from ..cohort import Cohort, LastIterates, Local, Params, Step
 from ..flat import DevicePart, FlatModel
-from .batch_tables import BatchTable, batch_table, batch_width
-from .chunk import Lanes, Runner, Spent, host
+from .batch_tables import BatchTable, batch_width, drawn, weighed
+from .chunk import Lanes, LocalTraining, Runner, Spent, host
 from .chunk_size import Chunks, cached_clients
 from .model import StackedModel
 
@@ -87,11 +87,10 @@ class Stacked:
             place = torch.as_tensor(chunk, device=first.device)
             clients, steps = work.clients[chunk], work.steps[chunk]
             skip = work.average.skip(torch.as_tensor(steps, device=first.device)) if work.average else None
-            lanes = Lanes(
-                self.model, work.data, work.step, tuple(s[place] for s in work.starts),
-                tuple(c[place] for c in work.context), work.paired, work.variance, batch_width(work.batches, clients),
-                work.average, skip,
-            )  # fmt: skip
+            batch = batch_width(work.batches, clients)
+            training = LocalTraining(work.step, work.paired, work.variance, work.average, batch)
+            rows, context = (tuple(t[place] for t in group) for group in (work.starts, work.context))
+            lanes = Lanes(self.model, work.data, training, rows, context, skip)
             tables = Streams(lambda stream: self.table(work.batches, work.data, stream, clients, steps, work.first))
             own = self.runner.run(lanes, tables.__getitem__, steps)
             for end, row in zip(ends, lanes.rows, strict=True):
@@ -111,8 +110,8 @@ class Stacked:
     ) -> BatchTable:
         """Batches of a stream for these clients' `steps` from step `first` on."""
         flat = self.model.flat
-        mean = flat.task.reduction == "mean"
-        return batch_table(batches, data, stream, clients, steps, first=first, mean=mean, dtype=flat.dtype)
+        index, counts = drawn(batches, data, stream, clients, steps, first)
+        return weighed(index, counts, flat.task.reduction == "mean", flat.dtype, data.x.device)
 
     def each_chunk(
         self, clients: np.ndarray, data: DevicePart, steps: np.ndarray, block: np.ndarray,

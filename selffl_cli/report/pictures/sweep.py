@@ -129,30 +129,25 @@ def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
         plain_log(ax.yaxis)
 
 
-def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
-    """Paired difference of every method to the experiment's first one; a star where its 95 % interval
-    excludes 0.
-
-    Columns are the settings of a sweep, or the test figures when there is none. None for fewer than three
-    methods.
-    """
-    if len(results.labels) < 3:
-        return None
-    reference, *others = results.labels
+def _columns(results: Results, summary: Summary) -> list[tuple[str, str, str]]:
+    """Setting, figure and title of each column."""
     if len(results.settings) > 1:
-        columns = [(s, f"test.personal.{results.metric}", s) for s in results.settings]
-    else:
-        setting = next(iter(results.settings))
-        columns = [
-            (setting, f"test.{model}.{metric}", f"{model}\n{text}")
-            for metric, text in (
-                (results.metric, "all samples"),
-                ("client_mean", "client mean"),
-                ("worst_tenth", "worst tenth"),
-            )
-            for model in ("personal", "global")
-            if f"test.{model}.{metric}" in summary.whats
-        ]
+        return [(s, f"test.personal.{results.metric}", s) for s in results.settings]
+    setting = next(iter(results.settings))
+    kinds = ((results.metric, "all samples"), ("client_mean", "client mean"), ("worst_tenth", "worst tenth"))
+    return [
+        (setting, f"test.{model}.{metric}", f"{model}\n{text}")
+        for metric, text in kinds
+        for model in ("personal", "global")
+        if f"test.{model}.{metric}" in summary.whats
+    ]
+
+
+def _differences(
+    results: Results, summary: Summary, columns: list[tuple[str, str, str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean paired difference to the first method of the others [L, C], NaN without one, and where a star stands."""
+    reference, *others = results.labels
     grid = np.full((len(others), len(columns)), np.nan)
     stars = np.zeros_like(grid, dtype=bool)
     for j, (setting, what, _) in enumerate(columns):
@@ -163,6 +158,31 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
                 interval = t_interval(difference)
                 grid[i, j] = interval.mean * (100 if results.percent(what) else 1)
                 stars[i, j] = interval.excludes(0.0)
+    return grid, stars
+
+
+def _write_cells(ax: Any, grid: np.ndarray, stars: np.ndarray, limit: float, digits: int) -> None:
+    """The numbers of the map, in white where the colour is dark."""
+    for (i, j), value in np.ndenumerate(grid):
+        text = "–" if np.isnan(value) else f"{value:+.{digits}f}"
+        text = text.replace("-", "+") if not text.strip("+-0.") else text  # no "-0.0"
+        text += "*" if stars[i, j] else ""
+        colour = "white" if abs(value) > 0.65 * limit else "black"
+        ax.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+
+
+def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
+    """Paired difference of every method to the experiment's first one; a star where its 95 % interval
+    excludes 0.
+
+    Columns are the settings of a sweep, or the test figures when there is none. None for fewer than three
+    methods.
+    """
+    if len(results.labels) < 3:
+        return None
+    reference, *others = results.labels
+    columns = _columns(results, summary)
+    grid, stars = _differences(results, summary, columns)
     if not np.isfinite(grid).any():
         return None
     higher = bool(higher_is_better(results, columns[0][1]))
@@ -171,18 +191,7 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         ax = axes[0, 0]
         ax.grid(visible=False)
         image = ax.imshow(grid if higher else -grid, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-        for (i, j), value in np.ndenumerate(grid):
-            text = "–" if np.isnan(value) else f"{value:+.{1 if results.metric == 'accuracy' else 2}f}"
-            text = text.replace("-", "+") if not text.strip("+-0.") else text  # no "-0.0"
-            ax.text(
-                j,
-                i,
-                text + ("*" if stars[i, j] else ""),
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if abs(value) > 0.65 * limit else "black",
-            )
+        _write_cells(ax, grid, stars, limit, 1 if results.metric == "accuracy" else 2)
         ax.set_yticks(range(len(others)), others)
         titles = [head(title) for _, _, title in columns]
         wide = max(len(line) for title in titles for line in title.split("\n")) > 11  # letters of a column
