@@ -90,8 +90,8 @@ def deliver(federation: Federation, judge: Judge, collective: Collective) -> Del
 def judge_newcomers(federation: Federation, judge: Judge) -> dict[str, Any]:
     """Test figures of clients that never trained: the global model, and models delivered to them from the finished
     state, by one round and its last iterate ("personal") and as `[train]` asks ("delivered")."""
-    train, clients = federation.config.train, federation.roles.new_sample
-    part, places = of_newcomers(federation.roles, federation.parts["test"])
+    train, clients = federation.config.train, judge.roles.new_sample
+    part, places = of_newcomers(judge.roles, federation.parts["test"])
     times = units(federation.task, part)
     figures: dict[str, Any] = {}
     theta = federation.method.global_(federation.state)
