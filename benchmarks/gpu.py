@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from selffl_cli.config.experiment import load_experiment
+from selffl_cli.engine.cohort import RoundConfig
 from selffl_cli.engine.evaluation import sample_scores
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.parallel.collective import Collective
@@ -120,7 +121,7 @@ class Workload:
         begun = time.perf_counter()
         cohort = make(
             self.flat, self.parts["train"], self.state.clients, Collective(), np.sort(ids), self.budget,
-            seed=self.seed, round_=self.number, batch_size=kind.batch, learning_rate=kind.rate,
+            RoundConfig(self.seed, self.number, kind.batch, kind.rate),
         )  # fmt: skip
         self.state = self.method.round(self.state, cohort)
         wait(self.flat.device)
