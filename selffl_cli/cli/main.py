@@ -67,7 +67,7 @@ COMMANDS = {
     "ls": Command(
         "ls:ls",
         "List the runs that are there, and where each one stands.",
-        ("selffl ls", "selffl ls digits --json"),
+        ("selffl ls", "selffl ls digits --json", "selffl ls runs --watch"),
     ),
     "rerun": Command(
         "rerun:rerun",

@@ -254,6 +254,10 @@ Store = Annotated[
     ),
 ]
 
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table. Its schema is docs/schemas/COMMAND.json.")
+]
+
 
 def only_runs(paths: list[Path]) -> list[Path]:
     """Paths without what else lies beside runs, so that `runs/EXPERIMENT/*` names the runs."""

@@ -18,9 +18,9 @@ from ..files.regular import open_regular
 from ..launchers.queue import Ending
 from ..planning.plan import PlannedRun
 from ..runs.folder import METRICS, Busy
+from ..runs.listing import TAIL
 from .progress import figures, name
 
-TAIL = 2**18  # bytes at the end of metrics.jsonl that are looked at
 REFRESH = 0.5  # seconds
 COLOURS = {"finished": "blue", "diverged": "yellow", "failed": "red", "stopped": "yellow"}
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UsageError, nearest
+from .names import TRIALS as TRIALS
 
 
 class Strict(BaseModel):
@@ -19,7 +20,6 @@ class Strict(BaseModel):
 
 # what names a file or a folder: never a path, so that nothing is written or read outside of its place
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-TRIALS = "tuning"  # the folder below an experiment's runs that holds the trials of its tuning
 ExperimentName = Annotated[str, Field(pattern=f"^{FILE_NAME.pattern}(/{TRIALS})?$", max_length=100)]
 FileName = Annotated[str, Field(pattern=f"^{FILE_NAME.pattern}$", max_length=100)]
 

@@ -24,15 +24,21 @@ from ..files.locks import NO_LOCKS, has_no_locks
 from ..files.regular import read_regular
 from ..files.toml import read_toml, toml_text
 from ..shards import sha256
+from .names import CHECKPOINT as CHECKPOINT
+from .names import CLIENTS as CLIENTS
+from .names import ENVIRONMENT as ENVIRONMENT
+from .names import LOCK as LOCK
+from .names import METRICS as METRICS
+from .names import MODELS as MODELS
+from .names import RECORD as RECORD
+from .names import RESULT as RESULT
+from .names import SCORES as SCORES
 from .roles import Roles, assign_roles
 from .schema import Environment, Line, Record, Result, check, check_clients
 
 if TYPE_CHECKING:
     import pyarrow
 
-RECORD, RESULT, METRICS, CLIENTS = "run.toml", "result.json", "metrics.jsonl", "clients.parquet"
-MODELS, ENVIRONMENT, LOCK, CHECKPOINT = "models.safetensors", "environment.json", "lock", "checkpoint"
-SCORES = "scores.parquet"  # of detection tasks
 PARTICIPATIONS = "participations"  # rounds that a client took part in: a column of clients.parquet
 FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result vouches for
 

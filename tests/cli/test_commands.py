@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from selffl_cli.cli import complete
-from selffl_cli.cli.ls import describe, find
 from selffl_cli.cli.main import COMMANDS, _load, main
 from selffl_cli.cli.old_forms import KEYS, OLD
 from selffl_cli.cli.start import read_data
@@ -21,7 +20,7 @@ from selffl_cli.config.train import TrainConfig
 from selffl_cli.config.validation import validate
 from selffl_cli.errors import UsageError
 from selffl_cli.files.toml import read_toml
-from selffl_cli.runs.folder import RESULT, RunFolder
+from selffl_cli.runs.folder import RESULT
 
 SMALL = ["-m", "fedavg", "-r", "2", "-s", "0", "--set", "data.clients=4", "--workers", "1"]
 
@@ -164,32 +163,6 @@ def test_runs_are_listed_with_state_round_and_figures(place: Path, capsys: pytes
     assert "fedavg seed 0" in shown and f"{final['personal']['accuracy']:.1%}" in shown
     assert main(["ls", "mnist", "--json", *runs]) == 0
     assert json.loads(capsys.readouterr().out) == []
-
-
-def test_a_run_is_running_while_a_process_holds_its_lock_and_unfinished_after(place: Path, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copytree(place / "runs", tmp_path / "runs")
-    (folder,) = find(tmp_path / "runs", [])
-    (folder.path / RESULT).unlink()
-    program = (
-        "import sys; from pathlib import Path; from selffl_cli.runs.folder import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).locked():\n print('held', flush=True); sys.stdin.read()"
-    )
-    words = [sys.executable, "-c", program, str(folder.path)]
-    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
-    assert holder.stdin is not None and holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    row = describe(RunFolder(folder.path))
-    assert (row["state"], row["process"], row["round"]) == ("running", str(holder.pid), 2)
-    assert row["figures"]["global"]["accuracy"] is not None  # of the last evaluation
-    holder.stdin.close()
-    holder.wait()
-    assert describe(RunFolder(folder.path))["state"] == "unfinished"
-    (folder.path / "run.toml").write_text("= 3")
-    assert describe(RunFolder(folder.path))["state"] == "damaged"
-    (folder.path / "run.toml").unlink()
-    assert find(tmp_path / "runs", []) == []
 
 
 def test_what_the_shell_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
