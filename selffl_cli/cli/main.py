@@ -89,6 +89,11 @@ COMMANDS = {
         "Turn an experiment's runs into tables, curves and judged claims.",
         ("selffl report digits", "selffl report digits --check"),
     ),
+    "export": Command(
+        "export:export",
+        "Copy what runs measured into TensorBoard, MLflow, W&B or Trackio.",
+        ("selffl export runs/digits --to tensorboard", "selffl export runs/digits --to mlflow --follow"),
+    ),
     "doctor": Command(
         "doctor:doctor",
         "Say what this machine offers, and what is wrong with it.",
