@@ -157,7 +157,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _safe(text: str) -> str:
-    from ..safe_text import one_line
+    from ..errors import one_line
 
     return text if text.isprintable() and len(text) < 200 else one_line(text, 200)
 

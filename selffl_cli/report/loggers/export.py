@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -33,6 +33,9 @@ class Logger(Protocol):
 
     def begin(self, run: About) -> Log:
         """Start the run anew: what an earlier export told of it does not stay beside."""
+
+    def close(self) -> None:
+        """Everything is kept when it returns."""
 
     def hint(self) -> str:
         """What to type to look at it."""
@@ -108,9 +111,10 @@ class Export:
                 with self._named(path):
                     log.end("")
         self.logs.clear()
+        self.logger.close()
 
     @contextmanager
-    def _named(self, path: Path):  # type: ignore[no-untyped-def]
+    def _named(self, path: Path) -> Iterator[None]:
         """What a logger raises, as one line that says who it was."""
         try:
             yield

@@ -35,6 +35,9 @@ class MLflow:
             self.client.log_batch(made.info.run_id, params=params[start : start + BATCH])
         return Run(self.client, made.info.run_id)
 
+    def close(self) -> None:
+        """Each request was answered."""
+
     def hint(self) -> str:
         return f"mlflow ui --backend-store-uri {self.address}"
 

@@ -21,6 +21,9 @@ class TensorBoard:
             former.unlink()
         return Run(EventFileWriter(str(folder), flush_secs=1))
 
+    def close(self) -> None:
+        """Each run's file is closed with it."""
+
     def hint(self) -> str:
         return f"tensorboard --logdir {self.folder}"
 

@@ -29,6 +29,9 @@ class Trackio:
     def _has(self, project: str) -> bool:
         return any(self.folder.glob(f"{project}.db"))
 
+    def close(self) -> None:
+        """Each run was finished."""
+
     def hint(self) -> str:
         return f"TRACKIO_DIR={self.folder} trackio show"
 

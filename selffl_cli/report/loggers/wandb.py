@@ -26,6 +26,9 @@ class WandB:
         )  # fmt: skip
         return Run(made)
 
+    def close(self) -> None:
+        wandb.teardown()  # waits for the process that writes the files
+
     def hint(self) -> str:
         offline = f"wandb sync {self.folder}/wandb/offline-run-*"
         return offline if self.mode == "offline" else "see the page of the project at your server of W&B"
