@@ -14,6 +14,7 @@ DATASETS = {
     "audio": ("data_prep.sets.audio_folder", "Your own spoken words, on your devices or simulated ones."),
     "snips": ("data_prep.sets.snips", "SNIPS, 14,484 voice commands in seven intents, for a language model."),
     "snips-tags": ("data_prep.sets.snips_tags", "SNIPS with slot tags, for a tagger; a canary can be planted."),
+    "table": ("data_prep.sets.table", "Your own table: rows with a client, a target and features or a text."),
     "tags": ("data_prep.sets.tags", "Your own tagged texts, for a tagger; a canary can be planted."),
     "shakespeare": ("data_prep.sets.shakespeare", "Shakespeare's plays, by role, for a language model."),
     "sent140": ("data_prep.sets.sent140", "Sentiment140 tweets, positive or negative, by user or dealt out."),

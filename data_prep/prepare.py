@@ -68,6 +68,11 @@ class Request:
                 for path in new:
                     path.rmdir()
 
+    def describe(self) -> list[str]:
+        """What was understood of the source, a line each, where the data set can say so before it is read in."""
+        module = dataset(self.name)
+        return module.describe(self.options, self.source) if hasattr(module, "describe") else []
+
     def make(self, force: bool = False, stage: Stage = silent) -> None:
         """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
         module = dataset(self.name)

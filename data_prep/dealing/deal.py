@@ -50,8 +50,13 @@ def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:
 
 
 def split(client: np.ndarray, validation: float, test: float, rng: np.random.Generator) -> np.ndarray:
-    """Part of each sample [n]: inside each client `test` of its samples, then `validation` of the rest, at
-    random.
+    """Part of each sample [n]: inside each client `test` of its samples, then `validation` of the rest, at random."""
+    return split_by(client, validation, test, rng.random(len(client)))
+
+
+def split_by(client: np.ndarray, validation: float, test: float, key: np.ndarray) -> np.ndarray:
+    """Part of each sample [n]: inside each client, in the order of `key` [n], first `test` of its samples, then
+    `validation` of the rest, then those for training.
 
     Shares are rounded to the nearest number of samples, but a client of two samples or more has at least one
     for test, one of three or more at least one for validation, and every client at least one for training.
@@ -60,7 +65,7 @@ def split(client: np.ndarray, validation: float, test: float, rng: np.random.Gen
     tests = np.minimum(np.maximum(np.floor(test * sizes + 0.5), test > 0), sizes - 1)
     rest = sizes - tests
     validations = np.minimum(np.maximum(np.floor(validation * rest + 0.5), validation > 0), rest - 1)
-    order = np.lexsort((rng.random(len(client)), client))  # by client, at random inside
+    order = np.lexsort((key, client))
     starts = np.concatenate([[0], np.cumsum(sizes)])
     rank = np.empty(len(client), np.int64)
     rank[order] = np.arange(len(client)) - starts[client[order]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from selffl_cli.shards import sha256
 
 from ..dealing.pool import LATER, TRAIN, Assignment, Pool, PrepareOptions, generator
 from ..texts import text
+from ..texts.tokens import TokenPool, finish_tokens
 from ..texts.tweets import MAX_BAD, OFFICIAL, SOURCE, URL, URL_SHA256, Tweets, from_hub, layout, read
 
 __all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_SHA256", "SOURCE_URL", "Options", "finish", "load"]
@@ -93,13 +93,6 @@ class Options(PrepareOptions):
         return values
 
 
-@dataclass
-class TweetPool(Pool):
-    """A pool whose `x` holds provisional token indices, one for every distinct token, until `finish`."""
-
-    words: list[str] = field(default_factory=list)
-
-
 def load(options: Options, source: Path | None) -> Pool:
     """x int32 [n, tokens], token indices padded with 0 at the end; y int64 [n], 0 negative and 1 positive."""
     if source is None:
@@ -115,7 +108,7 @@ def load(options: Options, source: Path | None) -> Pool:
     y = tweets.label[chosen]
     notes["tweets_without_tokens"] = int((x[:, 0] == text.PADDING).sum())
     size = len(encoder.words)
-    return TweetPool(
+    return TokenPool(
         arrays={"x": x, "y": y},
         classes=["negative", "positive"],
         citation=CITATION,
@@ -168,27 +161,9 @@ def _hashed(user: str) -> str:
 
 
 def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
-    """Once the split is known: final token indices, and their frozen vectors in `shared`.
-
-    `embedding` float32 [V, D], rows 0 (padding) and 1 (unknown) zero; `vocabulary` uint8, the V tokens in
-    UTF-8, a line each. Vocabulary and vectors come from training tweets alone; with `embeddings`, which saw
-    none of the tweets, every token that the file knows is kept.
-    """
-    assert isinstance(pool, TweetPool)
-    x, words = pool.arrays["x"], pool.words
-    train = assignment.rows(TRAIN)
-    size, width = len(words), options.embedding_dimensions
-    if options.embeddings:
-        found = text.read_embeddings(options.embeddings, words[2:], width)
-        kept = np.array([i for i in text.vocabulary(x, size, 1, size) if words[i] in found], np.int64)
-        vectors = np.stack([np.zeros(width, np.float32)] * 2 + [found[words[i]] for i in kept])
-        x = text.reindex(x, size, kept)
-        pool.sources.append({"name": options.embeddings.name, "sha256": sha256(options.embeddings)})
-    else:
-        kept = text.vocabulary(x[train], size, options.min_count, options.max_words)
-        x = text.reindex(x, size, kept)
-        vectors = text.word_vectors(x[train], len(kept) + 2, width, options.seed)
-    pool.arrays["x"] = x
-    vocabulary = "\n".join([*text.SPECIAL, *(words[i] for i in kept)])
-    pool.shared |= {"embedding": vectors, "vocabulary": np.frombuffer(vocabulary.encode(), np.uint8)}
-    pool.words = []
+    """Once the split is known: final token indices, and their frozen vectors in `shared`."""
+    assert isinstance(pool, TokenPool)
+    finish_tokens(
+        pool, assignment.rows(TRAIN), options.embeddings, options.embedding_dimensions, options.min_count,
+        options.max_words, options.seed,
+    )  # fmt: skip

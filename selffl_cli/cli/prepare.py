@@ -74,8 +74,9 @@ def _command(name: str) -> Any:
     }
     parameters = []
     if hasattr(module, "SOURCE"):
-        option = typer.Option("--source", help=f"File, folder or URL: {module.SOURCE}", show_default=False)
-        parameters.append(_parameter("source", str | None, option))
+        place = typer.Argument(metavar="[SOURCE]", help=f"File, folder or URL: {module.SOURCE}", show_default=False)
+        option = typer.Option("--source", help="The same as the argument SOURCE.", show_default=False)
+        parameters += [_parameter("place", str | None, place), _parameter("source", str | None, option)]
     for key, info in fields.items():
         default = str(info.default).lower() if isinstance(info.default, bool) else info.default
         shown = f" [dim]\\[default: {default}][/dim]" if default is not None else ""
@@ -88,6 +89,10 @@ def _command(name: str) -> Any:
 
     def run(**values: Any) -> None:
         out, force, source = values.pop("out"), values.pop("force"), values.pop("source", None)
+        if (place := values.pop("place", None)) is not None:
+            if source is not None:
+                raise UsageError(f"two sources, {place} and --source {source}; give one")
+            source = place
         given = {key: value for key, value in values.items() if value is not None}
         _prepare(name, given, out, source, force)
 
@@ -142,6 +147,9 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
             with asked.alone(lambda text: Terminal(stderr=True).print(text, soft_wrap=True)):
                 there = asked.made and not force
                 if not there:
+                    stage("looking at what the source holds")
+                    for line in asked.describe():
+                        console.print(line, soft_wrap=True)
                     asked.make(force, stage)
                 if not picture.exists():
                     from data_prep.pictures import divergence, summary
