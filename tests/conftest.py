@@ -37,3 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def any_run_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs written by hand stand for those of the TOML: such tests ask what is made of runs, not which are chosen."""
     monkeypatch.setattr("selffl_cli.planning.stated.StatedRun.differences", lambda self, record: {})
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without pictures, which take most of their time."""
+    monkeypatch.setattr("selffl_cli.report.build._draw", lambda *_: [])

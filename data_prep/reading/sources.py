@@ -31,7 +31,8 @@ def dataset(name: str) -> ModuleType:
     the path),
     `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary),
     `preview(options, source, stage)` (what is made for a person beside the shards, whether or not they are
-    there), `describe(options, source)` (what was understood of the source, a line each) and `EXAMPLES` (commands for its help). A `load` with a parameter `stage` tells of its progress.
+    there), `describe(options, source)` (what was understood of the source, a line each) and `EXAMPLES` (commands
+    for its help). A `load` with a parameter `stage` tells of its progress.
     """
     if name not in DATASETS:
         raise UsageError(f"unknown data set '{name}'{nearest(name, DATASETS)}")

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,13 +25,6 @@ from selffl_cli.report.collect import collect
 from selffl_cli.report.compare import Summary, at_equal, limits
 from selffl_cli.report.console import print_report
 from selffl_cli.runs.folder import find_runs
-
-
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("selffl_cli.report.build._draw", lambda *_: [])
-    yield
-
 
 # equal rounds and equal gradients
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,7 @@ from selffl_cli.report.collect import collect
 from selffl_cli.report.compare import Summary, limits
 from selffl_cli.report.ledger import check
 
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("selffl_cli.report.build._draw", lambda *_: [])
-    yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 # claims

@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", FILES)
 def test_no_reader_waits_for_what_is_no_file(
     kind: str, name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], patience: None,
+    capsys: pytest.CaptureFixture[str], patience: None, no_pictures: None,
 ) -> None:  # fmt: skip
     shutil.copytree(made, tmp_path / "place")
     monkeypatch.chdir(tmp_path / "place")
