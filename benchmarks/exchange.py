@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from selffl_cli.engine.parallel.collective import BLOCKS, Collective
-from selffl_cli.engine.parallel.workers import run_ranks
+from selffl_cli.engine.parallel.workers import forked_ranks
 
 SIZES = {"100 figures": 100, "W1's CNN by block": BLOCKS * 80_202, "CNN-11 by block": BLOCKS * 1_000_000}
 REPEATS = 5
@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     ranks = parser.parse_args().ranks
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with tempfile.TemporaryDirectory() as folder:
-        found = run_ranks(ranks, lambda collective: compare(collective, Path(folder) / "store"))
+    with tempfile.TemporaryDirectory() as folder, forked_ranks(ranks) as collective:
+        found = compare(collective, Path(folder) / "store")
     print(f"{ranks} ranks; medians of {REPEATS} repeats in turns, ms an exchange")
     for name, pairs in found.items():
         ours, gloo = (statistics.median(column) for column in zip(*pairs, strict=True))

@@ -10,8 +10,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..launchers.queue import Display, Ending
 from ..planning.plan import PlannedRun
-from ..runs.folder import Busy
+from ..runs.folder import Busy, RunFolder
 
 
 def figures(metrics: dict[str, Any]) -> str:
@@ -52,21 +53,24 @@ class Bars(Progress):
             yield Text(f"  {self.figures}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
-class TrainingProgress:
-    """The display that `launch.execute` tells of progress; use as a context manager."""
+class TrainingProgress(Display):
+    """One run after another, round by round; use as a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, runs: list[PlannedRun]) -> None:
         self.console, self.live = console, console.is_terminal
+        self.total = len({run.folder for run in runs})
         self.seen: dict[str, Any] = {}  # the last evaluation, shown until the next one
         self.bars = Bars(
             TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
             TimeRemainingColumn(compact=True), console=console, transient=True, disable=not self.live,
         )  # fmt: skip
         self.all: TaskID | None = None
+        self.run: PlannedRun | None = None  # whose rounds the second bar counts
         self.task: TaskID | None = None
 
     def __enter__(self) -> TrainingProgress:
         self.bars.start()
+        self.all = self.bars.add_task("runs", total=self.total)
         return self
 
     def __exit__(
@@ -74,12 +78,12 @@ class TrainingProgress:
     ) -> None:
         self.bars.stop()
 
-    def start(self, run: PlannedRun, number: int, total: int) -> None:
-        if self.all is None:
-            self.all = self.bars.add_task("runs", total=total)
-        self._clear()
-        self.task = self.bars.add_task(name(run), total=total_rounds(run))
-        self.seen = {}
+    def show(self, waiting: Iterable[PlannedRun], running: Iterable[PlannedRun]) -> None:
+        for run in running:
+            if run is not self.run:
+                self._clear()
+                self.run, self.seen = run, {}
+                self.task = self.bars.add_task(name(run), total=total_rounds(run))
 
     def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
         if self.live:
@@ -93,14 +97,17 @@ class TrainingProgress:
             shown = f"  loss {loss:.4f}" if loss is not None else ""
             self.console.print(f"{name(run)}  {rounds}{shown}  {figures(metrics)}", soft_wrap=True)
 
-    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None:
+    def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None:
         self._clear()
         if self.all is not None:
             self.bars.advance(self.all)
+        if ending.status not in ("finished", "diverged"):
+            return  # the end of the command says why
+        result = RunFolder(run.folder).result or {}
         if why := result.get("privacy", {}).get("stopped"):
             self.console.print(f"{name(run)} stopped {why}", style="yellow", soft_wrap=True)
-        if result["status"] == "diverged":
-            self.console.print(f"{name(run)} diverged: {result['message']}", style="yellow", soft_wrap=True)
+        if ending.status == "diverged":
+            self.console.print(f"{name(run)} diverged: {ending.message}", style="yellow", soft_wrap=True)
         elif not skipped:
             self.console.print(f"{name(run)}  done in {result['seconds']:.1f} s", soft_wrap=True)
 
@@ -108,11 +115,14 @@ class TrainingProgress:
         self._clear()
         self.console.print(busy.waiting, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        self.console.print(text, style="yellow", soft_wrap=True)
+
     def _clear(self) -> None:
         """Take the bar of the last run away."""
         if self.task is not None:
             self.bars.remove_task(self.task)
-            self.task = None
+            self.run = self.task = None
 
 
 def total_rounds(run: PlannedRun) -> int:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..planning.rerun import Place
-    from .running import RunOptions
 
 
 def rerun(
@@ -46,7 +45,6 @@ def rerun(
     when a number differs.
     """
     with uncollected():
-        from ..machine.devices import default_device
         from ..planning.rerun import Place
         from .terminal import Terminal
 
@@ -63,31 +61,34 @@ def rerun(
     if places.spec is not None:
         raise UsageError(f"--data '{places.spec}': the record names its data set; give the folder where the data is")
     place = Place(runs, places.folder, places.shards, source, init)
-    train_again(run, place, how.options(default_device(device)), dry_run, Terminal())
+    train_again(run, place, how, dry_run, Terminal())
 
 
-def train_again(record: Path, place: Place, options: RunOptions, dry_run: bool, console: Console) -> None:
+def train_again(record: Path, place: Place, how: How, dry_run: bool, console: Console) -> None:
     """Carry out the recorded run in another place and say whether its numbers came out the same; SelfflError if not."""
     from ..finished.verify import other_machine
+    from ..machine.devices import default_device
     from ..planning.rerun import differences, kept, read_record, replan
     from ..runs.folder import RunFolder
-    from .running import carry_out
+    from .running import queued
 
     config, before = read_record(record)
     if before is not None and config.folder(place.runs).resolve() == before.path.resolve():
         place.runs = place.runs.with_name(f"{place.runs.name}-again")
     run = replan(config, place)
     planned = [run.needs, run] if run.needs else [run]
-    if options.engine == "auto" and before is not None:  # the other engine takes its sums in another order
-        options.engine = before.environment.get("engine", "auto")
-    if options.keep == "auto":
-        options.keep = kept(before)
+    controls = how.controls(default_device(how.device))
+    if controls.engine == "auto" and before is not None:  # the other engine takes its sums in another order
+        controls.engine = before.environment.get("engine", "auto")
+    if controls.keep == "auto":
+        controls.keep = kept(before)
     if dry_run:
         from .dry_run import print_costs
 
-        print_costs(planned, options.workers, options.device, console)
+        print_costs(planned, how.workers, controls.device, console)
         return
-    carry_out(planned, options, console)
+    with queued(planned, how, controls, console) as queue:
+        queue.run()
     console.print(f"run: {run.folder}", soft_wrap=True)
     if before is None:
         console.print("the record's own run is not there or not finished: nothing to compare with")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,126 +17,93 @@ from ..errors import SelfflError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..engine.parallel.torchrun import Team
-    from ..launchers.one import Outcome, Stop
-    from ..planning.plan import PlannedRun, Request
-    from ..training.loop import Training
-    from .start import Asked
-
-
-@dataclass
-class RayOptions:
-    """Where Ray is, and what a run gets of it."""
-
-    address: str | None
-    gpus_per_run: float
-
-
-@dataclass
-class RunOptions:
-    """How runs are carried out; none of it changes a number."""
-
-    workers: int | None
-    device: str
-    engine: Any
-    keep: Any
-    client_store: Any
-    deadline: float | None
-    checkpoint_seconds: float
-    team: Team | None
-    jobs: int | None
-    ray: RayOptions | None
-    stack_seeds: int | None = None
-
-
-def check_launcher(ray: bool, jobs: int | None, workers: int | None, address: str | None, gpus: float) -> None:
-    """Options of one launcher that the other does not have are bad usage."""
-    if not ray and (address is not None or gpus):
-        raise UsageError("--address and --gpus-per-run belong to --launcher ray")
-    if ray and (jobs is not None or workers is not None):
-        raise UsageError(
-            "--launcher ray: Ray decides how many runs go at once, one core each; leave --jobs and --workers"
-        )
-
-
-def carry_out(planned: list[PlannedRun], options: RunOptions, console: Console) -> Outcome:
-    """Carry out the runs; leaves the program with the command that goes on when they were stopped."""
     from ..launchers.one import Stop
+    from ..launchers.queue import Launcher, Queue
+    from ..planning.plan import PlannedRun, Request
+    from ..training.controls import Controls
+    from .progress import TrainingProgress
+    from .runs_table import RunsBoard
+    from .start import Asked, Begun, How
 
-    stop = Stop(options.deadline)
+
+@contextmanager
+def queued(planned: list[PlannedRun], how: How, controls: Controls, console: Console) -> Iterator[Queue]:
+    """The queue of these runs, to be carried out as `how` says: `with queued(…) as queue: queue.run()`.
+
+    Leaves the program with the command that goes on when they were stopped; SelfflError when one failed.
+    """
+    from ..launchers.one import Stop
+    from ..launchers.queue import Queue
+
+    stop = Stop(how.deadline)
     if console.is_terminal:  # above the live table, which would paint over what is written past it
         stop.tell = lambda text: console.print(text, style="yellow", soft_wrap=True)
-    outcome = _carry_out(planned, options, stop, console)
-    again = shlex.join(["selffl", *sys.argv[1:]])
-    if outcome.stopped:
+    launcher, display = _launcher(planned, how, controls, stop, console)
+    runs = planned
+    if how.stack_seeds:
+        from ..launchers.joint_seeds import by_method
+
+        runs = by_method(planned)
+    queue = Queue(runs, launcher, display, stop)
+    with display:
+        yield queue
+    if queue.outcome.stopped:
         reason = "stopped" if stop.signal else "time budget spent"
+        again = shlex.join(["selffl", *sys.argv[1:]])
         console.print(f"{reason}; everything so far is saved. Go on with:\n  {again}", soft_wrap=True)
         raise typer.Exit(128 + stop.signal if stop.signal else 0)
-    if outcome.failed:
-        (run, why), count = outcome.failed[0], len(outcome.failed)
-        others = (
-            f", {count - 1} more: {', '.join(one.folder.name for one, _ in outcome.failed[1:4])}" if count > 1 else ""
-        )
-        raise SelfflError(f"{run.folder.name} failed: {why}{others}; the same command tries again")
-    return outcome
+    if failed := queue.outcome.failed:
+        (run, why), others = failed[0], ", ".join(one.folder.name for one, _ in failed[1:4])
+        more = f", {len(failed) - 1} more: {others}" if others else ""
+        raise SelfflError(f"{run.folder.name} failed: {why}{more}; the same command tries again")
 
 
-def _carry_out(planned: list[PlannedRun], options: RunOptions, stop: Stop, console: Console) -> Outcome:
-    from ..launchers.in_turn import execute
-    from ..launchers.local import LocalJobs
-    from ..launchers.queue import choose_jobs, run_all
-    from ..planning.cost import choose_workers, memory_hint, too_many
+def _launcher(
+    planned: list[PlannedRun], how: How, controls: Controls, stop: Stop, console: Console
+) -> tuple[Launcher, RunsBoard | TrainingProgress]:
+    """What carries the runs out, and what shows how far they are."""
+    from ..launchers.queue import choose_jobs
+    from ..planning.cost import too_many
     from .progress import TrainingProgress
     from .runs_table import RunsBoard
 
     left = list({run.folder: run for run in planned if not (run.folder / "result.json").exists()}.values())
-    if options.team and (options.jobs or options.stack_seeds):
-        name = "--jobs" if options.jobs else "--stack-seeds"
+    if controls.team and (how.jobs or how.stack_seeds):
+        name = "--jobs" if how.jobs else "--stack-seeds"
         raise UsageError(f"{name}: torchrun's ranks carry out one run after another; leave it away")
-    jobs = 1 if options.team else choose_jobs(options.jobs, options.workers, left, options.device)
-
-    def workers(training: Training) -> int:
-        if jobs == 1 and (hint := memory_hint(training)):
-            console.print(hint, style="yellow", soft_wrap=True)
-        return choose_workers(options.workers, training, jobs)
-
-    settings: dict[str, Any] = {
-        "device": options.device, "engine": options.engine, "keep": options.keep,
-        "client_store": options.client_store, "checkpoint_seconds": options.checkpoint_seconds,
-    }  # fmt: skip
-    if not options.team and (hint := too_many(options.jobs, options.workers, jobs)):
+    jobs = 1 if controls.team else choose_jobs(how.jobs, how.workers, left, controls.device)
+    if not controls.team and (hint := too_many(how.jobs, how.workers, jobs)):
         console.print(hint, style="yellow", soft_wrap=True)
-    if options.ray:
+    if how.ray:
         from ..launchers.ray import RayJobs
 
-        gpus = options.ray.gpus_per_run
-        settings["device"] = "cuda" if gpus else "cpu"
-        with RunsBoard(console, planned) as board:
-            return run_all(planned, RayJobs(options.ray.address, gpus, settings), board, stop)
-    if options.stack_seeds:
-        from ..launchers.joint_seeds import StackedSeeds, by_method
+        return RayJobs(how.address, how.gpus_per_run, controls), RunsBoard(console, planned)
+    if how.stack_seeds:
+        from ..launchers.joint_seeds import StackedSeeds
 
-        most = min(options.stack_seeds, len({run.config.seed for run in planned}))
-        settings |= {"workers": lambda training: 1, "engine": "stacked"}
-        with RunsBoard(console, planned) as board:
-            return run_all(by_method(planned), StackedSeeds(most, stop, settings), board, stop)
+        most = min(how.stack_seeds, len({run.config.seed for run in planned}))
+        return StackedSeeds(most, stop, controls), RunsBoard(console, planned)
     if jobs > 1:
-        with RunsBoard(console, planned) as board:
-            return run_all(planned, LocalJobs(jobs, stop, {**settings, "workers": workers}), board, stop)
-    with TrainingProgress(console) as display:
-        return execute(planned, display, stop, workers=workers, team=options.team, **settings)
+        from ..launchers.local import LocalJobs
+
+        return LocalJobs(jobs, stop, controls), RunsBoard(console, planned)
+    from ..launchers.in_turn import InTurn
+
+    display = TrainingProgress(console, planned)
+    return InTurn(controls, stop, display), display
 
 
-def tune_first(request: Request, options: RunOptions, console: Console) -> None:
+def tune_first(begun: Begun, console: Console) -> None:
     """Run every trial, then print what was chosen."""
     from rich.table import Table
 
     from ..planning.tuning import tune
 
     def execute(runs: list[PlannedRun]) -> bool:
-        return not carry_out(runs, replace(options, keep="none"), console).stopped
+        with queued(runs, begun.how, replace(begun.controls, keep="none"), console) as queue:
+            return not queue.run().stopped
 
-    content = tune(request, execute)
+    content = tune(begun.request, execute)
     if content is None:
         return
     table = Table(title=f"Tuning on validation data, seed {content['seed']}, {content['rounds']} rounds")

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..files.regular import open_regular
-from ..launchers.queue import Ending
+from ..launchers.queue import Display, Ending
 from ..planning.plan import PlannedRun
 from ..runs.folder import METRICS, Busy
 from ..runs.listing import TAIL
@@ -25,7 +25,7 @@ REFRESH = 0.5  # seconds
 COLOURS = {"finished": "blue", "diverged": "yellow", "failed": "red", "stopped": "yellow"}
 
 
-class RunsBoard:
+class RunsBoard(Display):
     """Every run with where it stands, read from the run folders; use as a context manager."""
 
     def __init__(self, console: Console, runs: list[PlannedRun]) -> None:
@@ -64,6 +64,9 @@ class RunsBoard:
 
     def wait(self, busy: Busy) -> None:
         self.console.print(busy.waiting, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, style="yellow", soft_wrap=True)
 
     def _table(self, waiting: list[PlannedRun], running: list[PlannedRun]) -> Table:
         """Running runs first, then ended and waiting ones as far as the screen has room."""

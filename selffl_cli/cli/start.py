@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
 from .collector import uncollected
 
 if TYPE_CHECKING:
+    from ..engine.parallel.torchrun import Team
     from ..planning.plan import Request
-    from .running import RunOptions
+    from ..training.controls import Controls
 
 SHARD_FILES = ("manifest.json", "clients.parquet", "train.safetensors")  # a folder with one of them is one of shards
 
@@ -83,19 +85,27 @@ class How:
         """When to stop, on the clock of `time.monotonic`."""
         return None if self.budget is None else self.begun + parse_duration(self.budget)
 
-    def options(self, device: str, team: Any = None) -> RunOptions:
-        """The form in which runs are carried out, on a device that was chosen."""
-        from .running import RayOptions, RunOptions
+    def controls(self, device: str, team: Team | None = None) -> Controls:
+        """What a run needs to know of it, on a device that was chosen."""
+        from ..training.controls import Controls
 
-        return RunOptions(
-            self.workers, device, self.engine, self.keep_models, self.client_store, self.deadline,
-            self.checkpoint_seconds, team, self.jobs,
-            RayOptions(self.address, self.gpus_per_run) if self.ray else None, self.stack_seeds,
-        )  # fmt: skip
+        engine, keep, store = (cast("Any", word) for word in (self.engine, self.keep_models, self.client_store))
+        return Controls(self.workers, device, engine, keep, store, self.checkpoint_seconds, team=team)
 
 
-def start(asked: Asked, how: How, body: Callable[[Request, RunOptions], None]) -> None:
-    """Read the experiment and call `body`; a rank that torchrun started follows its leader instead."""
+@dataclass
+class Begun:
+    """A command that is about to train: what is asked of which experiment, and how runs are carried out."""
+
+    request: Request
+    how: How
+    controls: Controls
+
+
+@contextmanager
+def started(asked: Asked, how: How) -> Iterator[Begun | None]:
+    """The experiment, read, and what carries its runs out; None for a rank of torchrun, which has followed its leader
+    to the end."""
     how.check()
     with uncollected():
         from ..config.experiment import load_experiment, parse_seeds, warm_start_note
@@ -133,8 +143,9 @@ def start(asked: Asked, how: How, body: Callable[[Request, RunOptions], None]) -
                 from ..launchers.torchrun import follow
 
                 follow(team)
+                yield None
                 return
-        body(request, how.options(device, team))
+        yield Begun(request, how, how.controls(device, team))
 
 
 @dataclass

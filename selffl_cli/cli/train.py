@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import options as opt
-from .start import Asked, How, start
-
-if TYPE_CHECKING:
-    from ..planning.plan import Request
-    from .running import RunOptions
+from .start import Asked, How, started
 
 
 def train(
@@ -79,14 +75,16 @@ def train(
         deterministic, keep_models.value, client_store.value, budget, checkpoint_seconds,
     )  # fmt: skip
 
-    def carry(request: Request, options: RunOptions) -> None:
+    with started(asked, how) as begun:
+        if begun is None:
+            return
         from ..planning.plan import plan
         from ..planning.stated import given
         from ..planning.tuning import tuned
-        from .running import carry_out, print_results
+        from .running import print_results, queued
         from .terminal import Terminal
 
-        console = Terminal()
+        console, request = Terminal(), begun.request
         stated = given(request.data, request.init)
         say = partial(console.print, style="yellow", soft_wrap=True)
         request.experiment = tuned(request.experiment, runs, request.methods, stated, say)
@@ -94,10 +92,9 @@ def train(
         if dry_run:
             from .dry_run import print_costs
 
-            print_costs(planned, options.workers, options.device, console)
+            print_costs(planned, workers, begun.controls.device, console)
             return
         before = {run.folder for run in planned if (run.folder / "result.json").exists()}
-        carry_out(planned, options, console)
+        with queued(planned, how, begun.controls, console) as queue:
+            queue.run()
         print_results(request, planned, console, asked, before)
-
-    start(asked, how, carry)

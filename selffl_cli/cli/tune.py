@@ -12,11 +12,10 @@ from rich.text import Text
 from ..errors import UsageError
 from . import complete
 from . import options as opt
-from .start import Asked, How, start
+from .start import Asked, How, started
 
 if TYPE_CHECKING:
     from ..planning.plan import Request
-    from .running import RunOptions
 
 
 def tune(
@@ -60,19 +59,21 @@ def tune(
         deterministic, "none", client_store.value, budget, checkpoint_seconds,
     )  # fmt: skip
 
-    def carry(request: Request, options: RunOptions) -> None:
+    with started(asked, how) as begun:
+        if begun is None:
+            return
         from ..planning.tuning import trial_runs
         from .running import tune_first
         from .terminal import Terminal
 
-        console = Terminal()
+        console, request = Terminal(), begun.request
         _check_labels(request)
         if dry_run:
             from .dry_run import print_costs
 
-            print_costs(trial_runs(request), options.workers, options.device, console)
+            print_costs(trial_runs(request), workers, begun.controls.device, console)
             return
-        tune_first(request, options, console)
+        tune_first(begun, console)
         command = ["selffl", "train", experiment]
         command += [word for text in method or [] for word in ("--method", text)]
         command += [word for text in data or [] for word in ("--data", text)]
@@ -81,8 +82,6 @@ def tune(
         command += ["--runs", str(runs)] * (runs != Path("runs"))
         line = Text.assemble("next: ", (shlex.join(command), "bold"), "  to train with the best of each grid")
         console.print(line, soft_wrap=True)
-
-    start(asked, how, carry)
 
 
 def _check_labels(request: Request) -> None:

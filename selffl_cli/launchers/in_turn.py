@@ -1,77 +1,58 @@
-"""Carry out planned runs one after another: skip what is finished, resume what is broken, stop when asked.
-
-A run that another process works on comes last; nobody waits while there is something else to do.
-"""
+"""Runs in this process, one after another."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
 
-from ..engine.parallel.torchrun import Team
+from ..planning.cost import memory_hint
 from ..planning.plan import PlannedRun
-from ..runs.checkpoint import Checkpoints
-from ..runs.folder import CHECKPOINT, Busy, RunFolder
-from ..training.controls import Stopped
-from .one import POLL, Outcome, Stop, train_run
+from ..runs.folder import Busy
+from ..training.controls import Controls, Stopped
+from .one import POLL, Stop, training_of
+from .queue import Display, Ending
 
 
-class Display(Protocol):
-    """Who is told of progress."""
+class InTurn:
+    """One run at a time, each round of which is shown; an error of one ends the queue.
 
-    def start(self, run: PlannedRun, number: int, total: int) -> None: ...
-
-    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None: ...
-
-    def end(self, run: PlannedRun, result: dict[str, Any], skipped: bool) -> None: ...
-
-    def wait(self, busy: Busy) -> None: ...
-
-
-def execute(
-    runs: list[PlannedRun], display: Display, stop: Stop, *, team: Team | None = None, **settings: Any
-) -> Outcome:
-    """Train every run that is not finished; `settings` are those of `train_run`. A diverged run is recorded and the
-    others go on. One that another process works on is found finished at the end, or resumed when that process let go
-    of it; under torchrun it is an error, since the other ranks would wait with rank 0.
+    Under torchrun nobody waits for a run that another process works on: the other ranks would wait with rank 0.
     """
-    outcome, left, said = Outcome(), list(enumerate(runs, 1)), set[Path]()
-    with stop.listening():
-        while left:
-            busy: dict[Path, Busy] = {}
-            for number, run in left:
-                folder = RunFolder(run.folder)
-                result = folder.result
-                skipped = result is not None
-                try:
-                    if result is None:
-                        if stop():
-                            raise Stopped
-                        if run.needs and run.needs.folder in busy:
-                            raise busy[run.needs.folder]
-                        folder.check_free()  # before the data are read
-                    display.start(run, number, len(runs))
-                    if result is None:
-                        result = train_run(run, stop, partial(display.line, run), team=team, **settings)
-                except Busy as error:
-                    if team:
-                        raise
-                    busy[run.folder] = error
-                    continue
-                except Stopped:
-                    outcome.stopped = True
-                    return outcome
-                if skipped:
-                    Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
-                display.end(run, result, skipped)
-                (outcome.done if result["status"] == "finished" else outcome.diverged).append(folder)
-            if len(busy) == len(left):  # nothing else is left to do
-                first = next(iter(busy.values()))
-                if first.path not in said:
-                    said.add(first.path)
-                    display.wait(first)
-                time.sleep(POLL)
-            left = [(number, run) for number, run in left if run.folder in busy]
-    return outcome
+
+    def __init__(self, controls: Controls, stop: Stop, display: Display) -> None:
+        self.controls, self.stop_, self.display = controls, stop, display
+        self.waits = controls.team is None
+        self.run: PlannedRun | None = None
+
+    def free(self) -> int:
+        return int(self.run is None)
+
+    def start(self, run: PlannedRun) -> None:
+        self.run = run
+
+    def ended(self) -> list[tuple[PlannedRun, Ending]]:
+        """Train the run that was started."""
+        run, self.run = self.run, None
+        if run is None:
+            time.sleep(POLL)
+            return []
+        watch = partial(self.display.line, run)
+        try:
+            training = training_of(run, replace(self.controls, should_stop=self.stop_, watch=watch))
+            if hint := memory_hint(training):
+                self.display.say(hint)
+            result = training.run()
+        except Stopped:
+            return [(run, Ending("stopped"))]
+        except Busy:
+            if not self.waits:
+                raise
+            return [(run, Ending("busy"))]
+        return [(run, Ending(result["status"], result.get("message", "")))]
+
+    def stop(self) -> None:
+        """Nothing to pass on: a run asks `stop` itself."""
+
+    def close(self) -> None:
+        """Nothing runs beside this process."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Any
+from dataclasses import replace
 
 from ..engine.stacked.joint_seeds import Place, Together
 from ..planning.plan import PlannedRun
+from ..training.controls import Controls
 from .one import POLL, Stop
 from .queue import Ending, carry_out
 
 
 class StackedSeeds:
-    """Runs in threads of this process, one of which moves at a time; a launcher for `jobs.run_all`."""
+    """Runs in threads of this process, one of which moves at a time."""
 
-    def __init__(self, most: int, stop: Stop, settings: dict[str, Any]) -> None:
-        self.most, self.stop_, self.settings = most, stop, settings
+    waits = True
+
+    def __init__(self, most: int, stop: Stop, controls: Controls) -> None:
+        self.most, self.stop_, self.controls = most, stop, replace(controls, workers=1, engine="stacked")
         self.together = Together()
         self.starting: list[PlannedRun] = []
         self.running = 0
@@ -37,7 +40,7 @@ class StackedSeeds:
         def work(run: PlannedRun, place: Place) -> None:
             place.enter()
             try:
-                ending = carry_out(run, self.stop_, {**self.settings, "seat": place})
+                ending = carry_out(run, self.stop_, replace(self.controls, seat=place))
             finally:
                 place.leave()
             self.endings.put((run, ending))

@@ -10,10 +10,10 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
-from typing import Any
 
 from ..engine.parallel.workers import die_with_parent
 from ..planning.plan import PlannedRun
+from ..training.controls import Controls
 from .one import POLL, Stop
 from .queue import Ending, carry_out
 
@@ -21,11 +21,13 @@ from .queue import Ending, carry_out
 class LocalJobs:
     """Runs in forked processes of this machine, which share the data that the parent has opened."""
 
-    def __init__(self, jobs: int, stop: Stop, settings: dict[str, Any]) -> None:
+    waits = True
+
+    def __init__(self, jobs: int, stop: Stop, controls: Controls) -> None:
         for late in ("pyarrow.parquet", "pandas"):  # once here, not in every run (0.4 s on the digits)
             with suppress(ImportError):  # pyarrow looks for pandas, and does without
                 importlib.import_module(late)
-        self.jobs, self.stop_, self.settings = jobs, stop, settings
+        self.jobs, self.stop_, self.controls = jobs, stop, controls
         self.running: dict[int, tuple[int, PlannedRun]] = {}  # by the pipe on which the ending comes
 
     def free(self) -> int:
@@ -42,7 +44,7 @@ class LocalJobs:
             try:
                 die_with_parent(parent)
                 os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which passes it on
-                os.write(writer, json.dumps(vars(carry_out(run, self.stop_, self.settings))).encode())
+                os.write(writer, json.dumps(vars(carry_out(run, self.stop_, self.controls, self.jobs))).encode())
             finally:
                 os._exit(0)
         os.close(writer)

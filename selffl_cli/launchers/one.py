@@ -8,16 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any
 
-from ..engine.auto import Engine
-from ..engine.parallel.torchrun import Team
-from ..engine.stacked.engine import Seat
+from ..planning.cost import choose_workers
 from ..planning.plan import PlannedRun
 from ..runs.folder import RunFolder
-from ..training.controls import Controls, Keep, Place
+from ..training.controls import Controls
 from ..training.loop import Training
 
 POLL = 0.2  # seconds between looks at the runs of others
@@ -94,25 +91,9 @@ class Outcome:
     stopped: bool = False
 
 
-def train_run(
-    run: PlannedRun,
-    stop: Stop,
-    watch: Callable[[dict[str, Any]], None],
-    *,
-    workers: Callable[[Training], int],
-    device: str,
-    engine: Engine = "auto",
-    keep: Keep,
-    client_store: Place = "memory",
-    checkpoint_seconds: float,
-    seat: Seat | None = None,
-    team: Team | None = None,
-) -> dict[str, Any]:
-    """The result of a run, trained as far as it is not; Stopped when asked to stop, Busy when others work on it."""
-    controls = Controls(
-        device=device, engine=engine, keep=keep, client_store=client_store,
-        checkpoint_seconds=checkpoint_seconds, should_stop=stop, watch=watch, seat=seat, team=team,
-    )  # fmt: skip
-    training = Training(run.config, run.shards, run.folder, run.start_model(), controls)
-    controls.workers = team.collective.world if team else workers(training)
-    return training.run()
+def training_of(run: PlannedRun, controls: Controls, beside: int = 1) -> Training:
+    """The training of a planned run, with as many workers as are worth it for one of `beside` runs at once."""
+    training = Training(run.config, run.shards, run.folder, run.start_model(), replace(controls))
+    team = controls.team
+    training.controls.workers = team.collective.world if team else choose_workers(controls.workers, training, beside)
+    return training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,8 +15,8 @@ from ..machine.free_memory import free_memory
 from ..planning.plan import PlannedRun
 from ..runs.checkpoint import Checkpoints
 from ..runs.folder import CHECKPOINT, Busy, RunFolder
-from ..training.controls import Stopped
-from .one import Outcome, Stop, train_run
+from ..training.controls import Controls, Stopped
+from .one import Outcome, Stop, training_of
 
 # What a run beside others is taken to need when nobody says how many: it must never be too little.
 BASE_MEMORY = 2**30  # bytes: the process, a cohort and its activations
@@ -32,7 +32,9 @@ class Ending:
 
 
 class Launcher(Protocol):
-    """Carries out runs in other processes."""
+    """Carries out runs, in this process or in others."""
+
+    waits: bool  # whether a run that another process works on is waited for
 
     def free(self) -> int:
         """How many more runs could start now."""
@@ -49,23 +51,32 @@ class Launcher(Protocol):
         """End whatever still runs, at once."""
 
 
-class Board(Protocol):
-    """Who is told of progress."""
+class Display:
+    """Who is told of progress; this one tells nobody."""
 
-    def show(self, waiting: Iterable[PlannedRun], running: Iterable[PlannedRun]) -> None: ...
+    def show(self, waiting: Iterable[PlannedRun], running: Iterable[PlannedRun]) -> None:
+        """Which runs are left, and which are on their way."""
 
-    def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None: ...
+    def line(self, run: PlannedRun, metrics: dict[str, Any]) -> None:
+        """The metrics of a round of a run in this process."""
 
-    def wait(self, busy: Busy) -> None: ...
+    def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None:
+        """A run has ended, or was found ended (`skipped`)."""
+
+    def wait(self, busy: Busy) -> None:
+        """Nothing is left but what another process works on."""
+
+    def say(self, text: str) -> None:
+        """A remark in passing."""
 
 
-def carry_out(run: PlannedRun, stop: Stop, settings: dict[str, Any]) -> Ending:
-    """Train one run in this process, which shows nothing; `settings` are those of `launch.train_run`."""
+def carry_out(run: PlannedRun, stop: Stop, controls: Controls, beside: int = 1) -> Ending:
+    """Train one of `beside` runs at once in this process, which shows nothing."""
     try:
         with stop.listening():
             if stop():
                 return Ending("stopped")
-            result = train_run(run, stop, lambda line: None, **settings)
+            result = training_of(run, replace(controls, should_stop=stop), beside).run()
     except (Stopped, KeyboardInterrupt):
         return Ending("stopped")
     except Busy:
@@ -87,64 +98,84 @@ def found(run: PlannedRun) -> Ending | None:
     return None if result is None else Ending(result["status"], result.get("message", ""))
 
 
-def run_all(runs: list[PlannedRun], launcher: Launcher, board: Board, stop: Stop) -> Outcome:
-    """Carry out every run that is not finished; one that another starts from goes before it, and only once.
+class Queue:
+    """The runs that are to be done. One that another starts from goes before it, and each only once.
 
     A run that fails or diverges is recorded and the others go on; one that another process works on waits until that
-    has finished it or let go of it. When `stop` says so, running ones are asked to save and end; a second signal ends
-    them at once.
+    has finished it or let go of it.
     """
-    outcome, waiting, running = Outcome(), {run.folder: run for run in runs}, dict[Path, PlannedRun]()
-    failed, said, stopping = dict[Path, str](), set[Path](), False
 
-    def end(run: PlannedRun, ending: Ending, skipped: bool = False) -> None:
+    def __init__(self, runs: list[PlannedRun], launcher: Launcher, display: Display, stop: Stop) -> None:
+        self.launcher, self.display, self.stop = launcher, display, stop
+        self.waiting = {run.folder: run for run in runs}
+        self.running: dict[Path, PlannedRun] = {}
+        self.failed: set[Path] = set()
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Carry out every run that is not finished.
+
+        When `stop` says so, running ones are asked to save and end; a second signal ends them at once.
+        """
+        said, stopping = set[Path](), False
+        with self.stop.listening():
+            try:
+                while self.waiting or self.running:
+                    asked = self.stop()
+                    busy = self._start(begin=not asked)
+                    if not (self.waiting or self.running):
+                        break
+                    if asked and not stopping:
+                        stopping = self.outcome.stopped = True
+                        self.waiting.clear()
+                        self.launcher.stop()
+                    if busy and not self.running and busy.path not in said:
+                        said.add(busy.path)
+                        self.display.wait(busy)
+                    self.display.show(self.waiting.values(), self.running.values())
+                    for run, ending in self.launcher.ended():
+                        self.running.pop(run.folder)
+                        if ending.status != "busy":
+                            self._end(run, ending)
+                        elif not stopping:  # another process was quicker
+                            self.waiting[run.folder] = run
+            finally:
+                self.launcher.close()
+        return self.outcome
+
+    def _start(self, begin: bool) -> Busy | None:
+        """Note what is done already, and start what can be where any may `begin`; who works on one that cannot."""
+        busy: Busy | None = None
+        for run in list(self.waiting.values()):
+            if (before := found(run)) is not None:
+                self._end(self.waiting.pop(run.folder), before, skipped=before.status != "failed")
+            elif run.needs and run.needs.folder in self.failed:
+                why = f"the run it starts from failed ({run.needs.folder.name})"
+                self._end(self.waiting.pop(run.folder), Ending("failed", why))
+            elif run.needs and (run.needs.folder in self.waiting or run.needs.folder in self.running):
+                continue
+            elif begin and self.launcher.free() > 0:
+                try:
+                    RunFolder(run.folder).check_free()
+                except Busy as error:
+                    if not self.launcher.waits:
+                        raise
+                    busy = busy or error
+                    continue
+                self.running[run.folder] = self.waiting.pop(run.folder)
+                self.launcher.start(run)
+        return busy
+
+    def _end(self, run: PlannedRun, ending: Ending, skipped: bool = False) -> None:
         if ending.status == "failed":
-            failed[run.folder] = ending.message
-            outcome.failed.append((run, ending.message))
+            self.failed.add(run.folder)
+            self.outcome.failed.append((run, ending.message))
         elif ending.status == "stopped":
-            outcome.stopped = True
+            self.outcome.stopped = True
         else:
             Checkpoints(run.folder / CHECKPOINT).clear()  # of a run that was killed just after its result
-            (outcome.done if ending.status == "finished" else outcome.diverged).append(RunFolder(run.folder))
-        board.end(run, ending, skipped)
-
-    with stop.listening():
-        try:
-            while waiting or running:
-                if stop() and not stopping:
-                    stopping = outcome.stopped = True
-                    waiting.clear()
-                    launcher.stop()
-                busy: Busy | None = None
-                for run in list(waiting.values()):
-                    if (before := found(run)) is not None:
-                        end(waiting.pop(run.folder), before, skipped=before.status != "failed")
-                    elif run.needs and run.needs.folder in failed:
-                        why = f"the run it starts from failed ({run.needs.folder.name})"
-                        end(waiting.pop(run.folder), Ending("failed", why))
-                    elif run.needs and (run.needs.folder in waiting or run.needs.folder in running):
-                        continue
-                    elif launcher.free() > 0:
-                        try:
-                            RunFolder(run.folder).check_free()
-                        except Busy as error:
-                            busy = busy or error
-                            continue
-                        running[run.folder] = waiting.pop(run.folder)
-                        launcher.start(run)
-                if busy and not running and busy.path not in said:
-                    said.add(busy.path)
-                    board.wait(busy)
-                board.show(waiting.values(), running.values())
-                for run, ending in launcher.ended():
-                    running.pop(run.folder)
-                    if ending.status != "busy":
-                        end(run, ending)
-                    elif not stopping:  # another process was quicker
-                        waiting[run.folder] = run
-        finally:
-            launcher.close()
-    return outcome
+            (self.outcome.done if ending.status == "finished" else self.outcome.diverged).append(RunFolder(run.folder))
+        self.display.end(run, ending, skipped)
 
 
 def choose_jobs(asked: int | None, workers: int | None, runs: list[PlannedRun], device: str) -> int:

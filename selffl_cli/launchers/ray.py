@@ -6,12 +6,14 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import SelfflError, UsageError
 from ..planning.plan import PlannedRun
+from ..training.controls import Controls
 from .one import POLL, Stop
 from .queue import Ending, carry_out
 
@@ -36,7 +38,7 @@ def train_one(job: str) -> str:
         message = "this node has selffl {} and torch {}, the driver {} and {}".format(*versions, *content["versions"])
         return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {message}")))
     try:
-        if content["settings"]["device"] == "cuda" and not torch.cuda.is_available():
+        if content["controls"]["device"] == "cuda" and not torch.cuda.is_available():
             raise SelfflError("Ray gives this run a GPU, but this node's torch sees none")
         config, shards = RunConfig(**content["config"]), Shards.open(content["data"])
         if shards.hash != config.data["hash"]:
@@ -44,8 +46,7 @@ def train_one(job: str) -> str:
     except SelfflError as error:
         return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {error}")))
     run = PlannedRun(config, shards, Path(content["folder"]), Path(content["start"]) if content["start"] else None)
-    settings = {**content["settings"], "workers": lambda training: 1}
-    return json.dumps(vars(carry_out(run, Stop(), settings)))
+    return json.dumps(vars(carry_out(run, Stop(), Controls(**content["controls"], workers=1))))
 
 
 def connect(address: str | None) -> Any:
@@ -96,8 +97,11 @@ TOKEN = "where that Ray asks for a token, as Ray 2.60 does by default, set RAY_A
 class RayJobs:
     """Runs as tasks of one core each and `gpus` GPUs (a fraction shares one)."""
 
-    def __init__(self, address: str | None, gpus: float, settings: dict[str, Any]) -> None:
-        self.ray, self.gpus, self.settings = connect(address), gpus, settings
+    waits = True
+
+    def __init__(self, address: str | None, gpus: float, controls: Controls) -> None:
+        self.ray, self.gpus = connect(address), gpus
+        self.controls = replace(controls, device="cuda" if gpus else "cpu")
         self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_one)
         self.running: dict[Any, PlannedRun] = {}
         if gpus and not self.ray.cluster_resources().get("GPU"):
@@ -119,7 +123,7 @@ class RayJobs:
             "data": str(run.shards.path.resolve()),
             "folder": str(run.folder.resolve()),
             "start": str(run.start.resolve()) if run.start else None,
-            "settings": self.settings,
+            "controls": self.controls.sent(),
             "versions": [__version__, torch.__version__],
         }
         self.running[self.task.remote(json.dumps(job))] = run

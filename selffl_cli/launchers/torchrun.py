@@ -12,7 +12,8 @@ from ..errors import SelfflError
 from ..machine.allocator import keep_freed_memory
 from ..runs.checkpoint import TABLES
 from ..shards import Shards
-from ..training.loop import Controls, Training
+from ..training.controls import Controls, Stopped
+from ..training.loop import Training
 
 
 def follow(team: Team) -> None:
@@ -24,15 +25,15 @@ def follow(team: Team) -> None:
         if "config" not in job:
             team.agree({f"data {job['data']}": _open(job["data"], opened)})
             continue
-        controls = Controls(
-            team.collective.world, team.device, job["engine"], job["keep"], job["client_store"], team=team
-        )
+        asked = {**job["controls"], "device": team.device, "workers": team.collective.world}
+        controls = Controls(**asked, team=team)
         training = Training(RunConfig(**job["config"]), opened[job["data"]], Path(job["folder"]), None, controls)
         rows = training.checkpoints.folder / TABLES / f"rank-{team.collective.rank}"
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             training.store.open(rows if controls.client_store == "disk" else None)
-            team.run(training.take_part)
+            with suppress(Stopped):
+                training.run(team.together())
         finally:
             signal.signal(signal.SIGTERM, before)
             training.store.close()

@@ -23,7 +23,7 @@ class Stopped(Exception):
 class Controls:
     """What a person may change without changing a number (device and engine: but for the order of sums)."""
 
-    workers: int = 1
+    workers: int | None = 1  # processes that share a run; None = as many as are worth it
     device: str = "cpu"
     engine: Engine = "auto"
     keep: Keep = "auto"
@@ -33,3 +33,8 @@ class Controls:
     watch: Callable[[Line], None] = lambda line: None  # told each round's metrics
     seat: Seat | None = None  # beside runs of other seeds, whose local trainings are computed as one
     team: Team | None = None  # the ranks that torchrun started, instead of forked workers
+
+    def sent(self) -> dict[str, Any]:
+        """What of it goes along with a run to another process or machine, as JSON."""
+        names = ("device", "engine", "keep", "client_store", "checkpoint_seconds")
+        return {name: getattr(self, name) for name in names}

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import os
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..config.run import RunConfig
+from ..engine.cohort import Cohort
 from ..engine.evaluation import Sums
 from ..engine.parallel.collective import Collective
-from ..engine.parallel.torchrun import Team
-from ..engine.parallel.workers import run_ranks
+from ..engine.parallel.workers import forked_ranks
 from ..engine.store import disk_full
 from ..machine.allocator import keep_freed_memory
 from ..machine.environment import describe
-from ..runs.checkpoint import TABLES, Saved
-from ..runs.folder import ENVIRONMENT, METRICS, PARTICIPATIONS
+from ..runs.folder import ENVIRONMENT, PARTICIPATIONS
 from ..shards import Shards
+from .checkpointing import Checkpointing
 from .controls import Controls, Line, Stopped
 from .delivery import deliver
 from .federation import Federation
@@ -43,124 +41,118 @@ class Training(Federation):
         self, config: RunConfig, shards: Shards, folder: Path, start: dict[str, Tensor] | None, controls: Controls
     ) -> None:
         super().__init__(config, shards, folder, start, controls)
-        self.judge = Judge(self)
-        self.touched: list[np.ndarray] = []  # clients of the rounds since the last checkpoint
-        self.written = hashlib.sha256()  # of metrics.jsonl
+        self.judge, self.saving = Judge(self), Checkpointing(self)
         self.totals, self.done = Totals(), -1  # the last finished round
 
-    def run(self) -> dict[str, Any]:
-        """Train what is left of the run and return its result; Stopped when asked to stop before its end."""
+    def run(self, ranks: AbstractContextManager[Collective | None] | None = None) -> dict[str, Any]:
+        """Train what is left of the run and return its result; Stopped when asked to stop before its end.
+
+        This is the program of every rank. Who leads the run gives no `ranks`; of the others the result is empty.
+        """
+        with ranks or self._leading() as collective, torch.no_grad():
+            if collective is None:  # another process finished it in the meantime
+                return self.folder.result or {}
+            self._equalise()
+            leads, command, begun, before = collective.rank == 0, GO, time.perf_counter(), self.totals.seconds
+            line, sums = self._ended(collective)
+            with self.saving.open() if leads else nullcontext():
+                while self.done < self.rounds and "diverged" not in line and command != STOP:
+                    line = {"round": self.done + 1}
+                    if line["round"]:  # round 0: the start, evaluated
+                        cohort = self.selected(line["round"], collective)
+                        if cohort.size or (self.private and self.private.of_users):  # nobody: nothing changes but noise
+                            self.state = self.method.round(self.state, cohort)
+                        line |= self._account(cohort, collective)
+                    if self._is_evaluated(line):
+                        sums = self._evaluate(line, collective)
+                    self.done = line["round"]
+                    self.totals.seconds = before + time.perf_counter() - begun
+                    command = self._record(line) if leads else GO
+                    # also the fence between rounds: nobody writes client rows while rank 0 saves them
+                    command = int(collective.broadcast(torch.tensor(command)))
+            if command != STOP:
+                delivers = self.config.train.delivery_rounds and "diverged" not in line
+                delivered = deliver(self, self.judge, collective) if delivers else None
+                return finish(self, self.judge, vars(self.totals), line, sums, delivered) if leads else {}
+        raise Stopped
+
+    @contextmanager
+    def _leading(self) -> Iterator[Collective | None]:
+        """Hold the folder, take up what was saved, and call the other ranks; None where the run has a result."""
         team = self.controls.team
         if team:
             team.compare_data(str(self.shards.path), self.shards.hash)  # before anything is written
         with self.folder.locked():
-            if self.folder.result is not None:  # another process finished it in the meantime
-                return self.folder.result
+            if self.folder.result is not None:
+                yield None
+                return
             try:
                 self._begin()
                 keep_freed_memory()
-                result = self._lead(team) if team else run_ranks(self.controls.workers, self.take_part)
+                if team:
+                    controls = replace(self.controls, engine=self.engine.name).sent()
+                    record = self.config.model_dump(mode="json")
+                    places = {"data": str(self.shards.path), "folder": str(self.folder.path)}
+                    team.tell({"config": record, "controls": controls, **places})
+                with team.together() if team else forked_ranks(self.controls.workers or 1) as collective:
+                    yield collective
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 raise disk_full(Path(error.filename or self.folder.path), error) from None
             finally:
                 self.store.close()
-        if result is None:
-            raise Stopped
-        return result
 
     def _begin(self) -> None:
-        """Take up the newest checkpoint, or start anew; metrics are cut back to what it covers."""
+        """Take up the newest checkpoint, or start anew."""
         self.folder.write_record(self.config.model_dump(mode="json", exclude_none=True))
-        shutil.rmtree(self.checkpoints.folder / TABLES, ignore_errors=True)  # of a run that was killed
-        self.store.open(self.tables)
-        saved = self.checkpoints.load(self.state)
-        if saved:
+        if saved := self.saving.take_up():
             self.done, self.totals = saved.round, Totals(**saved.counts)
-        with open(self.folder.path / METRICS, "a+b") as file:
-            file.truncate(saved.metrics_bytes if saved else 0)
-            file.seek(0)
-            self.written = hashlib.sha256(file.read())
-        self.folder.write_json(ENVIRONMENT, describe(self.controls.device, self.controls.workers, self.engine.name))
+        workers = self.controls.workers or 1
+        self.folder.write_json(ENVIRONMENT, describe(self.controls.device, workers, self.engine.name))
 
-    def _lead(self, team: Team) -> dict[str, Any] | None:
-        """Send the run to the other ranks that torchrun started, and take part in it."""
-        controls = self.controls
-        team.tell({
-            "config": self.config.model_dump(mode="json"), "data": str(self.shards.path),
-            "folder": str(self.folder.path), "keep": controls.keep, "client_store": controls.client_store,
-            "engine": self.engine.name,
-        })  # fmt: skip
-        return team.run(self.take_part)
-
-    @torch.no_grad()
-    def take_part(self, collective: Collective) -> dict[str, Any] | None:
-        """The program of every rank: rank 0's is the run's result, None when it was asked to stop before its end."""
+    def _equalise(self) -> None:
+        """Begin where rank 0 begins, also where no memory is shared."""
         torch.set_num_threads(1)
-        if self.controls.team is not None:  # no memory is shared: every rank gets rank 0's state
+        if self.controls.team is not None:
             self.controls.team.equalise(self.state.server, self.store)
             self.done, totals = self.controls.team.tell([self.done, vars(self.totals)])
             self.totals = Totals(**totals)
-        master = collective.rank == 0
-        metrics = open(self.folder.path / METRICS, "ab") if master else None  # noqa: SIM115 - closed at the end
-        begun, before, saved_at = time.perf_counter(), self.totals.seconds, time.perf_counter()
-        line, sums = self._ended(collective)
-        try:
-            for round_ in range(self.done + 1, self.rounds + 1):  # round 0: the start, evaluated
-                line = self._round(round_, collective) if round_ else {"round": 0}
-                lost = line.get("diverged")
-                if self.stream.evaluates(round_) or round_ == self.rounds or lost is not None:
-                    start = time.perf_counter()
-                    sums = self.judge.evaluate(round_, collective)
-                    line["eval"] = self.judge.summaries(sums)
-                    if round_ < self.rounds and self._reached(line):
-                        self.rounds = round_
-                        sums = self.judge.evaluate(round_, collective)  # once more, to keep the personal models
-                    if self.private:
-                        line["privacy"] = self.private.spent(round_)
-                    self.totals.eval_seconds += time.perf_counter() - start
-                self.done = round_
-                command = GO
-                if metrics:
-                    self.totals.seconds = before + time.perf_counter() - begun
-                    line["time"] = self.totals.time()
-                    text = json.dumps(line).encode() + b"\n"
-                    metrics.write(text)
-                    metrics.flush()
-                    self.written.update(text)
-                    spent = self.private.in_passing(round_) if self.private and "privacy" not in line else None
-                    self.controls.watch({**line, "privacy": spent} if spent else line)
-                    last = round_ == self.rounds or lost is not None
-                    if not last and self.controls.should_stop():
-                        command = STOP
-                    elif not last and time.perf_counter() - saved_at > self.controls.checkpoint_seconds:
-                        command = SAVE
-                    elif round_ == self.rounds and lost is None and self.config.train.delivery_rounds:
-                        command = SAVE  # so that a kill during delivery costs no round
-                    if command != GO:
-                        os.fsync(metrics.fileno())
-                        touched = np.unique(np.concatenate([np.empty(0, np.int64), *self.touched]))
-                        made_by = {"engine": self.engine.name, "device": self.controls.device}
-                        text_hash = self.written.hexdigest()
-                        saved = Saved(round_, metrics.tell(), vars(self.totals), text_hash, made_by)
-                        self.checkpoints.save(self.state, touched, saved)
-                        self.touched.clear()
-                        saved_at = time.perf_counter()
-                # also the fence between rounds: nobody writes client rows while rank 0 saves them
-                command = int(collective.broadcast(torch.tensor(command)))
-                if command == STOP:
-                    return None
-                if lost is not None or round_ == self.rounds:
-                    break
-            if metrics:
-                os.fsync(metrics.fileno())
-        finally:
-            if metrics:
-                metrics.close()
-        delivers = self.config.train.delivery_rounds and "diverged" not in line
-        delivered = deliver(self, self.judge, collective) if delivers else None
-        return finish(self, self.judge, vars(self.totals), line, sums, delivered) if master else {}
+
+    def _is_evaluated(self, line: Line) -> bool:
+        """Whether the models of this round are scored: now and then, at the end, and where training is lost."""
+        return self.stream.evaluates(line["round"]) or line["round"] == self.rounds or "diverged" in line
+
+    def _evaluate(self, line: Line, collective: Collective) -> dict[str, Sums]:
+        """Score the models and put the figures into the round's line; ends the rounds where `stop_at` is reached."""
+        start, round_ = time.perf_counter(), line["round"]
+        sums = self.judge.evaluate(round_, collective)
+        line["eval"] = self.judge.summaries(sums)
+        if round_ < self.rounds and self._reached(line):
+            self.rounds = round_
+            sums = self.judge.evaluate(round_, collective)  # once more, to keep the personal models
+        if self.private:
+            line["privacy"] = self.private.spent(round_)
+        self.totals.eval_seconds += time.perf_counter() - start
+        return sums
+
+    def _record(self, line: Line) -> int:
+        """Write the round's line, tell who watches, and save where it is due: what all ranks do next."""
+        round_, lost = line["round"], "diverged" in line
+        line["time"] = self.totals.time()
+        self.saving.write(line)
+        spent = self.private.in_passing(round_) if self.private and "privacy" not in line else None
+        self.controls.watch({**line, "privacy": spent} if spent else line)
+        last, command = round_ == self.rounds or lost, GO
+        if not last and self.controls.should_stop():
+            command = STOP
+        elif not last and self.saving.due:
+            command = SAVE
+        elif round_ == self.rounds and not lost and self.config.train.delivery_rounds:
+            command = SAVE  # so that a kill during delivery costs no round
+        if command != GO:
+            self.saving.save(round_, self.totals)
+        return command
 
     def _ended(self, collective: Collective) -> tuple[Line, dict[str, Sums]]:
         """The last line and scores of a run whose rounds were done when it was stopped; empty where some are left."""
@@ -180,11 +172,9 @@ class Training(Federation):
         accuracy = line["eval"].get("validation", {}).get("global", {}).get("accuracy")
         return wanted is not None and accuracy is not None and accuracy >= wanted
 
-    def _round(self, round_: int, collective: Collective) -> Line:
-        """Train one round; its metrics, the same on every rank."""
-        cohort = self.selected(round_, collective)
-        if cohort.size or (self.private and self.private.of_users):  # nobody drawn: nothing changes but noise
-            self.state = self.method.round(self.state, cohort)
+    def _account(self, cohort: Cohort, collective: Collective) -> Line:
+        """What a round cost and showed: its metrics, the same on every rank."""
+        round_ = cohort.round
         if self.private:
             self.private.finish(cohort, self.state)
 
@@ -203,13 +193,13 @@ class Training(Federation):
         totals.add(gradients, samples, steps, up * bytes_each, down * bytes_each)
         cohort.dealt.share_rows(self.store)
         if collective.rank == 0:
-            self.touched.append(cohort.everyone.cpu().numpy())
+            self.saving.touched.append(cohort.everyone.cpu().numpy())
         memory = None if lost else self.stream.end_of_period(round_, self, collective)
         if memory:
             totals.bytes_down += memory["bytes_down"]
             totals.bytes_up += memory["bytes_up"]
             if collective.rank == 0:
-                self.touched.append(self.pool)
+                self.saving.touched.append(self.pool)
         line: Line = {
             "round": round_, "clients": cohort.size, "steps": steps, "gradients": totals.gradients,
             "samples": totals.samples, "bytes_up": totals.bytes_up, "bytes_down": totals.bytes_down,

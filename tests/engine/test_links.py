@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.engine.parallel.shared_memory import SLOT
-from selffl_cli.engine.parallel.workers import run_ranks
+from selffl_cli.engine.parallel.workers import forked_ranks
 from selffl_cli.errors import SelfflError
 
 
@@ -39,7 +39,8 @@ def test_sums_and_broadcasts_of_any_size(world: int, size: int, dtype: torch.dty
                 values = collective.broadcast(drawn(collective.rank, size, dtype), source)
                 assert torch.equal(values, drawn(source, size, dtype))
 
-    run_ranks(world, program)
+    with forked_ranks(world) as collective:
+        program(collective)
 
 
 def test_a_floating_value_of_one_rank_arrives_bit_by_bit() -> None:
@@ -50,7 +51,9 @@ def test_a_floating_value_of_one_rank_arrives_bit_by_bit() -> None:
         values[collective.rank] = owned[collective.rank]
         return collective.add_up(values)
 
-    assert torch.equal(run_ranks(2, program).view(torch.int32), owned.view(torch.int32))
+    with forked_ranks(2) as collective:
+        found = program(collective)
+    assert torch.equal(found.view(torch.int32), owned.view(torch.int32))
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -72,6 +75,6 @@ def test_a_worker_killed_at_a_random_moment_is_an_error_not_a_hang(world: int) -
 
         killer = threading.Thread(target=kill)
         killer.start()
-        with pytest.raises(SelfflError, match=r"a worker died \(SIGKILL\)"):
-            run_ranks(world, program)
+        with pytest.raises(SelfflError, match=r"a worker died \(SIGKILL\)"), forked_ranks(world) as collective:
+            program(collective)
         killer.join()

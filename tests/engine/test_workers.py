@@ -15,7 +15,7 @@ from tiny import comparable
 
 from selffl_cli.engine.parallel import workers as ranks
 from selffl_cli.engine.parallel.collective import Collective
-from selffl_cli.engine.parallel.workers import run_ranks
+from selffl_cli.engine.parallel.workers import forked_ranks
 from selffl_cli.errors import SelfflError
 from selffl_cli.methods import METHODS
 from selffl_cli.runs.folder import METRICS
@@ -138,14 +138,14 @@ def test_a_worker_that_dies_is_an_error_not_a_hang() -> None:
             raise MemoryError("no room")
         return int(collective.add_up(torch.ones(1)))
 
-    with pytest.raises(SelfflError, match="worker died"):
-        run_ranks(2, program)
+    with pytest.raises(SelfflError, match="worker died"), forked_ranks(2) as collective:
+        program(collective)
 
 
 def test_a_worker_that_dies_before_it_connects_is_an_error_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "die_with_parent", lambda parent: os._exit(3))
-    with pytest.raises(SelfflError, match="a worker died"):
-        run_ranks(2, lambda collective: None)
+    with pytest.raises(SelfflError, match="a worker died"), forked_ranks(2):
+        pass
 
 
 def test_a_failing_rank_0_ends_the_others() -> None:
@@ -154,8 +154,8 @@ def test_a_failing_rank_0_ends_the_others() -> None:
             raise ValueError("first")
         collective.add_up(torch.ones(1))
 
-    with pytest.raises(ValueError, match="first"):
-        run_ranks(3, program)
+    with pytest.raises(ValueError, match="first"), forked_ranks(3) as collective:
+        program(collective)
 
 
 def test_training_is_built_without_touching_the_folder(tmp_path: Path, blobs: Shards) -> None:

@@ -26,7 +26,7 @@ from selffl_cli.cli.main import main
 from selffl_cli.cli.runs_table import RunsBoard
 from selffl_cli.config.experiment import load_experiment
 from selffl_cli.launchers.one import Stop
-from selffl_cli.launchers.queue import Ending, choose_jobs, run_all
+from selffl_cli.launchers.queue import Ending, Queue, choose_jobs
 from selffl_cli.launchers.ray import GREETING, SETTINGS, greet, train_one
 from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.runs.folder import CHECKPOINT, METRICS, RESULT, RunFolder
@@ -117,6 +117,8 @@ def test_when_the_parent_is_killed_its_runs_end_too_and_go_on_later(place: Path)
 class Scripted:
     """A launcher that trains nothing: each start's ending is told in advance, by label."""
 
+    waits = True
+
     def __init__(self, endings: dict[str, Ending], slots: int) -> None:
         self.endings, self.slots, self.log, self.running = endings, slots, list[str](), list[PlannedRun]()
 
@@ -147,7 +149,7 @@ def planned(place: Path, runs: str) -> list[PlannedRun]:
 def test_a_shared_start_is_made_once_and_before_the_runs_that_need_it(place: Path) -> None:
     runs = planned(place, "scripted")
     launcher = Scripted({}, slots=3)
-    outcome = run_all([*runs, *runs], launcher, RunsBoard(Console(file=io.StringIO()), runs), Stop())
+    outcome = Queue([*runs, *runs], launcher, RunsBoard(Console(file=io.StringIO()), runs), Stop()).run()
     assert sorted(launcher.log[:-1]) == sorted(f"{run.config.label} {run.config.seed}" for run in runs)
     assert len(outcome.done) == 8 and launcher.log[:2] == ["warm-start 0", "warm-start 1"]
 
@@ -155,12 +157,12 @@ def test_a_shared_start_is_made_once_and_before_the_runs_that_need_it(place: Pat
 def test_failed_and_diverged_runs_are_reported_and_the_others_go_on(place: Path) -> None:
     runs, file = planned(place, "scripted"), io.StringIO()
     launcher = Scripted({"local": Ending("failed", "no room"), "fedavg": Ending("diverged", "not finite")}, slots=2)
-    outcome = run_all(runs, launcher, RunsBoard(Console(file=file, width=120), runs), Stop())
+    outcome = Queue(runs, launcher, RunsBoard(Console(file=file, width=120), runs), Stop()).run()
     assert len(outcome.done) == 4 and len(outcome.diverged) == 2
     assert [why for _, why in outcome.failed] == ["no room", "no room"]
     assert "local seed 0  failed no room" in file.getvalue() and "fedavg seed 1  diverged not finite" in file.getvalue()
     launcher = Scripted({"warm-start": Ending("failed", "no room")}, slots=2)
-    outcome = run_all(runs, launcher, RunsBoard(Console(file=file), runs), Stop())
+    outcome = Queue(runs, launcher, RunsBoard(Console(file=file), runs), Stop()).run()
     assert len(outcome.failed) == 8 and launcher.log == ["warm-start 0", "warm-start 1", "closed"]
 
 
@@ -280,7 +282,7 @@ def test_something_that_speaks_as_ray_does_is_greeted() -> None:
 
 def test_a_run_on_a_node_whose_torch_sees_no_gpu_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    job = {"settings": {"device": "cuda"}, "versions": [__version__, torch.__version__]}
+    job = {"controls": {"device": "cuda"}, "versions": [__version__, torch.__version__]}
     ending = json.loads(train_one(json.dumps(job)))
     assert ending["status"] == "failed" and "this node's torch sees none" in ending["message"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from selffl_cli.config.experiment import load_experiment
 from selffl_cli.engine.stacked.joint_seeds import same_step
 from selffl_cli.launchers.joint_seeds import StackedSeeds, by_method
 from selffl_cli.launchers.one import Outcome, Stop
-from selffl_cli.launchers.queue import Ending, run_all
+from selffl_cli.launchers.queue import Display, Queue
 from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.runs.folder import METRICS, MODELS, RESULT
 from selffl_cli.shards.writer import ShardData, write_shards
+from selffl_cli.training.controls import Controls
 
 pytestmark = pytest.mark.timeout(300)
 TOML = """
@@ -74,16 +74,6 @@ dtype = "float64"
 """
 
 
-class Silent:
-    """Who is told of progress, and tells nobody."""
-
-    def show(self, waiting: Iterable[PlannedRun], running: Iterable[PlannedRun]) -> None: ...
-
-    def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None: ...
-
-    def wait(self, busy: Any) -> None: ...
-
-
 def planned(toml: Path, data: list[Path], runs: str, **overrides: Any) -> list[PlannedRun]:
     """The experiment's runs of seeds 0, 1, …, each on shards of its own."""
     experiment = load_experiment(str(toml), {f"train.{key}": value for key, value in overrides.items()})
@@ -96,9 +86,8 @@ def planned(toml: Path, data: list[Path], runs: str, **overrides: Any) -> list[P
 
 def carry_out(runs: list[PlannedRun], most: int, stop: Stop | None = None) -> tuple[Outcome, StackedSeeds]:
     stop = stop or Stop()
-    settings = {"device": "cpu", "engine": "stacked", "keep": "personal", "checkpoint_seconds": 0}
-    launcher = StackedSeeds(most, stop, {**settings, "workers": lambda training: 1})
-    return run_all(by_method(runs), launcher, Silent(), stop), launcher
+    launcher = StackedSeeds(most, stop, Controls(keep="personal", checkpoint_seconds=0))
+    return Queue(by_method(runs), launcher, Display(), stop).run(), launcher
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -215,14 +204,14 @@ def test_a_run_that_fails_lets_the_others_go_on(toml: Path, monkeypatch: pytest.
     data = [toml.parent / name for name in "abc"]
     for seed, folder in enumerate(data):
         class_shards(folder, seed=seed)
-    whole = Training._round
+    whole = Training._account
 
-    def fails(self: Training, round_: int, collective: Any) -> Any:
-        if self.config.seed == 1 and round_ == 2:
+    def fails(self: Training, cohort: Any, collective: Any) -> Any:
+        if self.config.seed == 1 and cohort.round == 2:
             raise ValueError("on purpose")
-        return whole(self, round_, collective)
+        return whole(self, cohort, collective)
 
-    monkeypatch.setattr(Training, "_round", fails)
+    monkeypatch.setattr(Training, "_account", fails)
     runs = [run for run in planned(toml, data, "together") if run.config.label == "warm-start"]
     outcome, _ = carry_out(runs, 3)
     assert len(outcome.done) == 2 and [why for _, why in outcome.failed] == ["ValueError: on purpose"]

@@ -121,8 +121,8 @@ def stopped(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         patch.chdir(place)
         assert main([*arguments(str(runs / "whole")), *SHORT]) == 0
         rounds: list[int] = []
-        real = Training._round
-        patch.setattr(Training, "_round", lambda *a: (rounds.append(a[1]), real(*a))[1])
+        real = Training._account
+        patch.setattr(Training, "_account", lambda *a: (rounds.append(a[1].round), real(*a))[1])
         patch.setattr(Stop, "__call__", lambda self: len(rounds) == 4)
         main([*arguments(str(runs / "stopped")), *SHORT])
     return only_run(runs / "stopped"), only_run(runs / "whole")

@@ -11,10 +11,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,7 +25,6 @@ from ..store import ClientStore
 from .collective import Collective
 from .workers import die_with_parent
 
-Result = TypeVar("Result")
 # A dead process is noticed at once, by its connections; these are for a machine that is gone without a word.
 EXCHANGE = timedelta(hours=1)  # within a round: the ranks' parts of it are equal work
 IDLE = timedelta(hours=24)  # between runs: rank 0 may be preparing data
@@ -83,10 +82,11 @@ class Team:
     def leads(self) -> bool:
         return self.collective.rank == 0
 
-    def run(self, program: Callable[[Collective], Result]) -> Result:
-        """What `program` returns on this rank; Ended when another is gone."""
+    @contextmanager
+    def together(self) -> Iterator[Collective]:
+        """The body of the `with` is this rank's part of what all of them do; Ended when another is gone."""
         try:
-            return program(self.collective)
+            yield self.collective
         except Exception as error:
             raise self.ended(error) from error
 

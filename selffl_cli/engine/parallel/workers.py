@@ -10,14 +10,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ...errors import SelfflError, one_line
 from .collective import Collective
 from .shared_memory import Links, PeerGone
 
-Result = TypeVar("Result")
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl(2)
 PATIENCE = 1.0  # seconds from a worker's closed connections to its end
 
@@ -38,14 +37,17 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
-    """Run `program` on `world` ranks and return what rank 0, this process, returned.
+@contextmanager
+def forked_ranks(world: int) -> Iterator[Collective]:
+    """The body of the `with` is the program of `world` ranks: it is carried out once by each.
 
-    Rank 0 keeps the terminal and the signals; the others are forked, so that data, model and state built before this
-    call are shared and not copied. A rank that ends early ends the run with a SelfflError at the next exchange.
+    Rank 0, this process, keeps the terminal and the signals, and goes on behind the body. The others are forked, so
+    that data, model and state built before are shared and not copied, and end with the body. A rank that ends early
+    ends the run with a SelfflError at the next exchange.
     """
     if world == 1:
-        return program(Collective())
+        yield Collective()
+        return
     links, workers, parent = Links(world), set[int](), os.getpid()
     sys.stdout.flush()
     gc.freeze()  # a collection would write to every object that was made before the fork, and so copy all their pages
@@ -55,10 +57,11 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
                 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside libraries' threads, idle ones
                 child = os.fork()
             if child == 0:
-                _child(rank, links, parent, program)
+                with _life_of_a_worker(rank, links, parent):
+                    yield Collective(rank, world, links)
             workers.add(child)
         links.claim(0)
-        result = program(Collective(0, world, links))
+        yield Collective(0, world, links)
         links.meet()  # a worker that fails after its last exchange fails the run
     except PeerGone:
         raise SelfflError(f"a worker died ({_death(workers)}); the same command resumes the run") from None
@@ -70,21 +73,17 @@ def run_ranks(world: int, program: Callable[[Collective], Result]) -> Result:
             if failed:
                 os.kill(worker, signal.SIGKILL)
             os.waitpid(worker, 0)
-    return result
 
 
-def _child(rank: int, links: Links, parent: int, program: Callable[[Collective], object]) -> NoReturn:
-    """The life of a forked rank."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # which terminals and schedulers send to a whole group
+@contextmanager
+def _life_of_a_worker(rank: int, links: Links, parent: int) -> Iterator[None]:
+    """A forked rank from its first line to its last: the process ends with the body."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # which are sent to a whole group
         signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to stop, and tells the others
     try:
         links.claim(rank)
         die_with_parent(parent)
-        program(Collective(rank, links.world, links))
+        yield
         links.meet()
         os._exit(0)
     except PeerGone:  # rank 0 says why

@@ -29,7 +29,7 @@ class CaptureFailed(Exception):
 
 
 class Recorder(Protocol):
-    """What captures steps: a device's streams and graphs (`engine/gpu.py`)."""
+    """What captures steps: a device's streams and graphs (`engine/stacked/cuda.py`)."""
 
     def apart(self) -> AbstractContextManager[object]:
         """Where steps are taken, captured and replayed."""

@@ -132,7 +132,7 @@ class Spent:
 
 
 class Runner:
-    """Takes a chunk through its local steps, each as Python meets it. `engine/replay.py` replays them instead."""
+    """Takes a chunk through its local steps, each as Python meets it. `capture.py` replays them instead."""
 
     def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
         """Train for `steps` [K] (descending)."""

@@ -57,7 +57,7 @@ class Trained:
 
 
 class Seat(Protocol):
-    """A run's place among runs whose local trainings are computed as one (`engine/together.py`)."""
+    """A run's place among runs whose local trainings are computed as one (`engine/stacked/joint_seeds.py`)."""
 
     def train(self, engine: Stacked, work: Work) -> Trained: ...
 
