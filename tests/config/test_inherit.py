@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +168,55 @@ def test_the_example_of_the_page_on_experiments_loads(tmp_path: Path) -> None:
     assert made.name == "my-digits" and made.data["clients"] == 50 and made.train.local_steps == 5
     assert [claim.id for claim in made.claims][-1] == "beats-ditto"
     assert made.description.endswith("A form of `digits` with 50 clients and 5 local steps.\n")
+
+
+def written(name: str) -> dict[str, Any]:
+    """An experiment's own file, as it is written."""
+    return read_toml(experiment_path(name).read_text(encoding="utf-8"))
+
+
+# what `cut` must speak of when a key differs from the experiment that is extended
+SPOKEN_OF = {
+    r"data\.(clients|name)": r"clients|writers",
+    r"data\.partition": r"sizes",
+    r"data\.periods": r"periods",
+    r"data\.max_words": r"vocabulary",
+    r"model\..*": r"hidden|LSTM|channels|regression",
+    r"model\.embedding": r"embeddings",
+    r"train\.rounds": r"\brounds\b",
+    r"train\.(clients_per_round|participation)": r"clients\s+a\s+round|writers a round",
+    r"train\.local_(steps|epochs)": r"local (steps|epochs)",
+    r"train\.batch_size": r"batches|clips",
+    r"train\.learning_rate": r"\brate\b",
+    r"train\.memory_size|sweep\.train\.memory_size": r"kept samples|sizes\s+of the memory",
+    r"train\.eval_every": r"evaluated",
+    r"train\.eval_parts": r"test part alone",
+    r"warm_start\..*": r"start",
+    r"warm_start\.train\.stop_at": r"stops at",
+    r"methods\.pfedme\.local_rounds": r"local rounds of\s+pFedMe",
+    r"methods\.[\w-]+": r"methods",
+    r"tuning\.rounds": r"tried\s+for",
+    r"tuning\.grids\..*": r"grids have\s+lower\s+rates|methods",
+    r"report\.target": r"target",
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in experiment_names() if "cut" in written(name)))
+def test_what_is_cut_says_every_change(name: str) -> None:
+    content = written(name)
+    own, base = (flat(load_experiment(one).model_dump(mode="json")) for one in (name, content["extends"]))
+    changed = {key for key in own.keys() | base.keys() if own.get(key) != base.get(key)}
+    for key in changed - {"name", "title", "description", "source"}:
+        if key.startswith("claims"):
+            continue
+        wanted = [words for pattern, words in SPOKEN_OF.items() if re.fullmatch(pattern, key)]
+        assert wanted, f"{key}: SPOKEN_OF does not know it"
+        assert all(re.search(words, content["cut"]) for words in wanted), f"{name}: cut says nothing of {key}"
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{dotted key: value}"""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
