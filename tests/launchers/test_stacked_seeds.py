@@ -22,6 +22,7 @@ from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.runs.folder import METRICS, MODELS, RESULT
 from selffl_cli.shards.writer import ShardData, write_shards
 from selffl_cli.training.controls import Controls
+from selffl_cli.training.loop import Training
 
 pytestmark = pytest.mark.timeout(300)
 TOML = """
@@ -176,19 +177,21 @@ def test_a_seed_that_diverges_spoils_no_other(toml: Path) -> None:
     assert_same(toml.parent / "alone/tiny" / good.name, good)
 
 
-def test_stopped_runs_go_on_alone_or_together(toml: Path) -> None:
+def test_stopped_runs_go_on_alone_or_together(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the second round of the runs behind the two warm starts, which have two rounds each."""
     data = [toml.parent / name for name in "ab"]
     for seed, folder in enumerate(data):
         class_shards(folder, seed=seed)
 
+    whole, rounds = Training._account, list[int]()
+
     class AfterSome(Stop):
-        asked = 0
-
         def __call__(self) -> bool:
-            self.asked += 1
-            return self.asked > 12
+            return len(rounds) > 6
 
-    outcome, _ = carry_out(planned(toml, data, "together"), 2, AfterSome())
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_account", lambda *a: (rounds.append(a[1].round), whole(*a))[1])
+        outcome, _ = carry_out(planned(toml, data, "together"), 2, AfterSome())
     assert outcome.stopped and not outcome.failed
     broken = [path for path in (toml.parent / "together/tiny").iterdir() if not (path / RESULT).exists()]
     assert broken and all((path / METRICS).exists() for path in broken)
@@ -199,8 +202,6 @@ def test_stopped_runs_go_on_alone_or_together(toml: Path) -> None:
 
 
 def test_a_run_that_fails_lets_the_others_go_on(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selffl_cli.training.loop import Training
-
     data = [toml.parent / name for name in "abc"]
     for seed, folder in enumerate(data):
         class_shards(folder, seed=seed)
