@@ -9,18 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .config.sampler import Sampler
     from .engine.cohort import Cohort, State, Weighting
     from .engine.store import ClientStore
     from .errors import SelfflError, UsageError
     from .methods.base import Federated, Method, Weighted
     from .methods.base import Options as MethodOptions
+    from .metrics.metric import Metric
     from .models.base import Model
     from .models.base import NoOptions as ModelOptions
     from .shards import Manifest, Shards, write_shards
 
 __all__ = [  # noqa: RUF022 - in the order of docs/python.md
     "Shards", "write_shards", "Manifest", "Method", "MethodOptions", "Federated", "Weighted", "Weighting", "Cohort",
-    "State", "ClientStore", "Model", "ModelOptions", "SelfflError", "UsageError",
+    "State", "ClientStore", "Model", "ModelOptions", "Metric", "Sampler", "SelfflError", "UsageError",
 ]  # fmt: skip
 
 # name → module, and its name there when it is another
@@ -28,7 +30,8 @@ PLACES = {
     "Shards": "shards", "write_shards": "shards", "Manifest": "shards", "Method": "methods.base",
     "MethodOptions": "methods.base:Options", "Federated": "methods.base", "Weighted": "methods.base",
     "Weighting": "engine.cohort", "Cohort": "engine.cohort", "State": "engine.cohort", "ClientStore": "engine.store",
-    "Model": "models.base", "ModelOptions": "models.base:NoOptions", "SelfflError": "errors", "UsageError": "errors",
+    "Model": "models.base", "ModelOptions": "models.base:NoOptions", "Metric": "metrics.metric",
+    "Sampler": "config.sampler", "SelfflError": "errors", "UsageError": "errors",
 }  # fmt: skip
 
 

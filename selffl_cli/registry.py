@@ -106,14 +106,17 @@ class Registry(Mapping[str, type[Thing]]):
     def recorded(self, content: Mapping[str, Any]) -> tuple[type[Thing], dict[str, Any]]:
         """The class of a record and its options; SelfflError when its source is not the one of the record."""
         name, options = content["name"], {key: value for key, value in content.items() if key != "name"}
+        return self.same(name, None if name in self.own else options.pop("code", None)), options
+
+    def same(self, name: str, wanted: str | None) -> type[Thing]:
+        """The class of a name; SelfflError when its source has another sha256 than the one that is wanted, if any."""
         cls = self[name]
-        wanted = None if name in self.own else options.pop("code", None)
         if wanted is not None and code(cls) != wanted:
             raise SelfflError(
                 f"{self.what} '{name}' is another than the run's: its source has sha256 {code(cls)[:12]}…, the record "
                 f"says {str(wanted)[:12]}…; bring that source back, or train again"
             )
-        return cls, options
+        return cls
 
     def _checked(self, cls: Any, place: str) -> type[Thing]:
         where, _, name = self.base.partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..finished.run import Scored
+    from ..metrics.metric import Metric
 
 
 class Split(StrEnum):
@@ -92,7 +94,7 @@ def eval_(
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
     for alike in by_figures(rows):
-        console.print(table(alike))
+        console.print(table(alike, [metric for run in scored for metric in run.metrics]))
     if csv is not None:
         import csv as csv_module
 
@@ -112,16 +114,20 @@ def by_figures(rows: list[dict[str, object]]) -> list[list[dict[str, object]]]:
     return list(groups.values())
 
 
-def table(rows: list[dict[str, object]]) -> Table:
+def table(rows: list[dict[str, object]], further: Collection[Metric] = ()) -> Table:
     """A row a run, part and model, narrow enough for 80 columns: figures are never cut, a long method is folded."""
     from rich import box
     from rich.table import Table
 
+    from ..metrics.judged_by import SPREAD, main_metric
+
     names = list(rows[0])
+    main = main_metric(names)
+    shares = {metric.name for metric in (main, *further) if metric.percent} | ({*SPREAD} if main.percent else set())
     made = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
-        caption=("accuracies in %; " if "accuracy" in names else "")
+        caption=(f"{main.head}; " if main.percent else "")
         + "worst tenth: mean over the worst 10 % of clients; p10: their 10th percentile",
         caption_justify="left",
     )
@@ -134,17 +140,16 @@ def table(rows: list[dict[str, object]]) -> Table:
             overflow="fold" if method else "ellipsis",
             min_width=8 if method else None,
         )
-    percent = "accuracy" in names
     for row in rows:
-        made.add_row(*(shown(name, value, percent) for name, value in row.items()))
+        made.add_row(*(shown(value, name in shares) for name, value in row.items()))
     return made
 
 
-def shown(name: str, value: object, percent: bool) -> str:
+def shown(value: object, percent: bool) -> str:
     """A figure as the table shows it: shares in percent, losses and squared errors as they are."""
     if not isinstance(value, float):
         return str(value)
-    return f"{100 * value:.1f}" if percent and name != "loss" else f"{value:.3g}"
+    return f"{100 * value:.1f}" if percent else f"{value:.3g}"
 
 
 def _write_predictions(run: Scored, parts: list[str], folder: Path) -> None:

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..metrics.names import ERRORS, main_metric, words
+from ..metrics.judged_by import main_metric
+from ..metrics.metric import Metric
 from ..report.heads import head
 from ..runs.folder import RunFolder
 
@@ -43,17 +44,17 @@ def _whole(
     labels: list[str],
     setting: str,
     finals: list[Final],
-    main: str,
+    main: Metric,
     current: Collection[str],
 ) -> Table:
     """Test and training, personal and global, all samples and the worst tenth of clients."""
     columns = [
-        (f"{part}\n{model}" if metric == main else f"worst\ntenth\n{model}", part, model, metric)
-        for part, metric in (("test", main), ("test", "worst_tenth"), ("train", main))
+        (f"{part}\n{model}" if metric == main.name else f"worst\ntenth\n{model}", part, model, metric)
+        for part, metric in (("test", main.name), ("test", "worst_tenth"), ("train", main.name))
         for model in ("personal", "global")
         if any(_figure(final, part, model, metric) is not None for final in finals)
     ]
-    table = _table(f"Finished runs: {words(main)}, mean over seeds", current)
+    table = _table(f"Finished runs: {main.head}, mean over seeds", current)
     table.caption = (
         "→ trained now; " if current else ""
     ) + "worst tenth: mean test figure of the worst 10 % of clients"
@@ -66,14 +67,14 @@ def _whole(
     return table
 
 
-def _swept(groups: Groups, labels: list[str], settings: list[str], main: str, current: Collection[str]) -> Table:
+def _swept(groups: Groups, labels: list[str], settings: list[str], main: Metric, current: Collection[str]) -> Table:
     """Personal models on test, one column a setting."""
-    table = _table(f"Personal models on test: {words(main)}, mean over seeds", current)
+    table = _table(f"Personal models on test: {main.head}, mean over seeds", current)
     for setting in settings:
         table.add_column(head(setting), justify="right", no_wrap=True)
     for label in labels:
         rows = [groups.get((setting, label), []) for setting in settings]
-        cells = [_mean(group, "test", "personal", main, main) for group in rows]
+        cells = [_mean(group, "test", "personal", main.name, main) for group in rows]
         table.add_row(_name(label, [row for group in rows for row in group], current), *cells)
     return table
 
@@ -133,9 +134,9 @@ def _figure(final: Final, part: str, model: str, metric: str) -> float | None:
     return final.get(part, {}).get(model, {}).get(metric)
 
 
-def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, main: str) -> str:
+def _mean(rows: Sequence[Final | None], part: str, model: str, metric: str, main: Metric) -> str:
     known = [value for row in rows if row for value in [_figure(row, part, model, metric)] if value is not None]
     if not known:
         return "–"
     mean = float(np.mean(known))
-    return f"{mean:.3g}" if main in ERRORS else f"{100 * mean:.1f}"
+    return f"{100 * mean:.1f}" if main.percent else f"{mean:.3g}"

@@ -178,7 +178,7 @@ def _name(row: dict[str, Any]) -> str:
 
 def _figures(figures: dict[str, Any]) -> str:
     """The main figure of the global and of the personal models."""
-    from ..metrics.names import ACCURACY, main_metric
+    from ..metrics.judged_by import main_metric
 
     shown = []
     for kind in ("global", "personal"):
@@ -186,6 +186,6 @@ def _figures(figures: dict[str, Any]) -> str:
         if found:
             metric = main_metric(found)
             value = found.get(metric)
-            text = "–" if value is None else f"{value:.1%}" if metric == ACCURACY else f"{value:.3g}"
+            text = "–" if value is None else metric.show(value)
             shown.append(f"{kind} {text}")
     return "  ".join(shown)

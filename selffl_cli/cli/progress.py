@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from ..launchers.queue import Display, Ending
+from ..metrics.judged_by import MAIN
 from ..planning.plan import PlannedRun
 from ..runs.folder import Busy, RunFolder
 
@@ -20,10 +21,10 @@ def figures(metrics: dict[str, Any]) -> str:
     parts = []
     test = metrics.get("eval", {}).get("test", {})
     for kind in ("global", "personal"):
-        for name, form in (("accuracy", "{:.1%}"), ("squared_error", "{:.3g}"), ("perplexity", "{:.1f}")):
-            value = test.get(kind, {}).get(name)
+        for metric in MAIN:
+            value = test.get(kind, {}).get(metric.name)
             if value is not None:
-                parts.append(f"{kind} {form.format(value)}")
+                parts.append(f"{kind} {metric.show(value)}")
     if "privacy" in metrics:
         epsilon = metrics["privacy"]["epsilon"]
         parts.append("epsilon ∞" if epsilon is None else f"epsilon {epsilon:.2f}")

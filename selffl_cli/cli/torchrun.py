@@ -56,13 +56,19 @@ def facts(request: Request, device: str) -> dict[str, Any]:
     import torch
 
     from .. import __version__, methods, models
+    from ..config.sampler import SAMPLERS
+    from ..config.spec import parse_spec
     from ..machine.environment import commit
+    from ..metrics import METRICS
     from ..planning.plan import select
     from ..registry import Registry, reference, short
 
     chosen = select(request.experiment, request.methods)
     asked: list[tuple[Registry, str]] = [(methods.METHODS, table.get("method", key)) for key, table in chosen.items()]
     asked.append((models.MODELS, request.experiment.model["name"]))
+    train = request.experiment.train
+    asked += [(METRICS, name) for name in train.metrics]
+    asked.append((SAMPLERS, parse_spec(train.sampler)[0]))
     code = {short(name): kind.record(name)["code"] for kind, name in asked if reference(name)}
 
     return {

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..errors import UsageError
-from ..metrics.names import ENDS
+from ..metrics.judged_by import ENDS
 from .validation import Strict
 
 SCORED = ("train", "validation", "test", "method")  # parts that evaluations and rounds record all along

@@ -37,6 +37,7 @@ class RunConfig(Strict):
     versions: dict[str, int]  # engine, model, method
     noise: float | None = None  # multiplier that was given, or found for the target, with [train] privacy
     init: str = ""  # hash of the model it starts from; "" = the network's own start from the seed
+    code: dict[str, str] = {}  # {name: sha256 of its source} of what [train] names from outside the package
     start: dict[str, Any] = {}  # what made that model: the record of the warm start, or the file's path
 
     @field_validator("data")
@@ -63,6 +64,11 @@ class RunConfig(Strict):
         content["data"] = self.data["hash"]
         for part in ("model", "method"):  # of code from outside the package the content counts, not the folder
             content[part]["name"] = short(content[part]["name"])
+        content["train"]["sampler"] = short(content["train"]["sampler"])
+        content["train"]["metrics"] = [short(name) for name in content["train"]["metrics"]]
+        content["code"] = {short(name): digest for name, digest in self.code.items()}
+        if not self.code:
+            del content["code"]
         if self.noise is None:
             del content["noise"]
         if not replay.sized(self.train.memory):

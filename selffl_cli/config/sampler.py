@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from pydantic import Field
 
-from .spec import full_spec, read_spec
+from ..registry import Registry
+from .spec import full_spec, parse_spec, read_spec
 from .validation import Strict
 
 NEVER = 1e-12  # a chance below this is none: over 10^6 rounds of 10^3 draws it would not come up once in 1,000 runs
@@ -69,13 +72,28 @@ class Top(Sampler):
         return np.where(sizes > 0, weights, 0.0)
 
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    "uniform": Uniform, "poisson": Poisson, "activity": Activity, "log": Log, "top": Top,
-}  # fmt: skip
+SAMPLERS: Registry[Sampler] = Registry(
+    "sampler",
+    "selffl_cli.config.sampler:Sampler",
+    {
+        "uniform": "selffl_cli.config.sampler:Uniform",
+        "poisson": "selffl_cli.config.sampler:Poisson",
+        "activity": "selffl_cli.config.sampler:Activity",
+        "log": "selffl_cli.config.sampler:Log",
+        "top": "selffl_cli.config.sampler:Top",
+    },
+    group="selffl.samplers",
+)
 
 
-def sampler(spec: str) -> Sampler:
-    """Read `activity:gamma=1,mix=0.1`; a UsageError names what is wrong."""
+def sampler(spec: str, code: Mapping[str, str] | None = None) -> Sampler:
+    """Read `activity:gamma=1,mix=0.1`; a UsageError names what is wrong.
+
+    code: {name: sha256} of a run's record, which the source of a sampler from outside must still have.
+    """
+    name, _ = parse_spec(spec)
+    if code and name in code:
+        SAMPLERS.same(name, code[name])
     return read_spec(spec, SAMPLERS, "sampler")[1]
 
 

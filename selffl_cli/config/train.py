@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..registry import reference
 from . import memory as replay
 from . import privacy as privacy_options
 from . import sampler as sampler_options
+from .spec import format_spec, parse_spec
 from .validation import Strict, validate
 
 # keys of [train] that came after the first runs
 YOUNGER = (
     "new_clients", "eval_clients", "eval_parts", "sampler", "weighting", "privacy", "stop_at", "periods", "memory",
-    "memory_size", "precision", "delivery_rounds", "delivery_average",
+    "memory_size", "precision", "delivery_rounds", "delivery_average", "metrics",
 )  # fmt: skip
 
 
@@ -37,6 +39,7 @@ class TrainConfig(Strict):
     eval_parts: list[Literal["train", "validation", "test"]] = Field(
         ["train", "validation", "test"], min_length=1, description="parts of the data that evaluations score"
     )
+    metrics: list[str] = Field([], description="figures of one's own to record beside the task's: file.py:Class, …")
     stop_at: float | None = Field(
         None, gt=0, le=1, description="end as soon as an evaluation finds this validation accuracy of the global model"
     )
@@ -66,9 +69,17 @@ class TrainConfig(Strict):
     def _memory(cls, value: str) -> str:
         return replay.canonical(value)
 
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
     @field_validator("sampler")
     @classmethod
     def _sampler(cls, value: str) -> str:
+        """Of a sampler from outside the package only the form: reading a record runs no code."""
+        if reference(value):
+            return format_spec(*parse_spec(value))
         return sampler_options.canonical(value)
 
     @field_validator("privacy")
@@ -102,9 +113,13 @@ class TrainConfig(Strict):
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
         replay.consistent(self.periods, self.memory, self.memory_size)
-        if self.clients_per_round and isinstance(sampler_options.sampler(self.sampler), sampler_options.Poisson):
+        if self.clients_per_round and self._poisson():
             raise ValueError("poisson's q sets how many clients a round has; leave clients_per_round out")
         return self
+
+    def _poisson(self) -> sampler_options.Poisson | None:
+        sampler = None if reference(self.sampler) else sampler_options.sampler(self.sampler)
+        return sampler if isinstance(sampler, sampler_options.Poisson) else None
 
     def budget(self, samples: int) -> int:
         """FedAvg's local steps for a client of `samples` training samples (one epoch unless told otherwise)."""
@@ -119,9 +134,9 @@ class TrainConfig(Strict):
 
     def cohort_size(self, clients: int) -> int:
         """Clients that take part in a round: max(floor(C M), 1) (McMahan et al. 2017); expected ones for poisson."""
-        sampler = sampler_options.sampler(self.sampler)
-        if isinstance(sampler, sampler_options.Poisson):
-            return max(round(sampler.q * clients), 1)
+        poisson = self._poisson()
+        if poisson:
+            return max(round(poisson.q * clients), 1)
         if self.clients_per_round:
             return min(self.clients_per_round, clients)
         return max(int(self.participation * clients + 1e-9), 1)

@@ -6,7 +6,7 @@ for any number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..metrics.metric import Metric
 from ..models.task import Task
 from ..shards import PARTS
 from .flat import DevicePart, FlatModel
@@ -23,7 +24,8 @@ BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many
 GPU_TIMES = 32  # as many on a GPU, which has no cache to keep them in
 CHUNK, CHUNK_BYTES = 32, 4 * 2**20  # personal models that a rank holds at once: at most so many clients and bytes
 
-# {part: [2, M]}: sums over each client's samples of the score (correct, squared error, …) and of the loss
+# {part: [2 + K, M]}: sums over each client's samples of the score (correct, squared error, …), of the loss, and of the
+# scores of the K metrics that are recorded beside the task's own
 Sums = dict[str, np.ndarray]
 
 
@@ -39,16 +41,29 @@ def batch(x: Tensor) -> int:
 
 @torch.no_grad()
 def sample_scores(model: FlatModel, vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Score and loss of each sample, summed over its units: float64 [2, n]."""
-    out = torch.empty(2, len(y), dtype=torch.float64)
+    """Score, loss and further scores of each sample, summed over its units: float64 [2 + K, n]."""
+    out = torch.empty(model.scored, len(y), dtype=torch.float64)
     size = batch(x)
     for begin in range(0, len(y), size):
         piece = slice(begin, begin + size)
         outputs = model.outputs(vector, x[piece])
-        out[0, piece] = model.task.scores(outputs, x[piece], y[piece]).double().cpu()
-        losses = model.task.losses(outputs, x[piece], y[piece])
-        out[1, piece] = (losses * model.task.units(x[piece], y[piece])).double().cpu()
+        for row, values in enumerate(scores(model, outputs, x[piece], y[piece])):
+            out[row, piece] = values.double().cpu()
     return out
+
+
+def scores(model: FlatModel, outputs: Tensor, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """What is summed of each sample [B], row by row of `Sums`."""
+    task = model.task
+    yield task.scores(outputs, x, y)
+    yield task.losses(outputs, x, y) * task.units(x, y)
+    for metric in model.metrics:
+        yield metric.scores(outputs, x, y)
+
+
+def no_sums(model: FlatModel, parts: Iterable[str], clients: int) -> Sums:
+    """Sums of so many clients, to be added to."""
+    return {name: np.zeros((model.scored, clients)) for name in parts}
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
@@ -68,16 +83,16 @@ def evaluate_global(model: FlatModel, vector: Tensor, parts: Mapping[str, Device
     sums: Sums = {}
     for name, part in parts.items():
         total, size = len(part.y), batch(part.x)
-        scores = torch.zeros(2, total, dtype=torch.float64)
+        found = torch.zeros(model.scored, total, dtype=torch.float64)
         for begin in range(collective.rank * size, total, collective.world * size):
             piece = slice(begin, min(begin + size, total))
-            scores[:, piece] = sample_scores(model, vector, part.x[piece], part.y[piece])
-        sums[name] = client_sums(collective.add_up(scores), part.offsets)
+            found[:, piece] = sample_scores(model, vector, part.x[piece], part.y[piece])
+        sums[name] = client_sums(collective.add_up(found), part.offsets)
     return sums
 
 
 def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
-    """Sums over each client's samples: [2, n] → [2, M], 0 for a client without samples."""
+    """Sums over each client's samples: [R, n] → [R, M], 0 for a client without samples."""
     return np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairwise(offsets)]).T
 
 
@@ -113,35 +128,43 @@ def evaluate_rows(
     for row, client in zip(rows, clients.tolist(), strict=True):
         pieces = [parts[name].client(client) for name in names]
         x, y = torch.cat([x for x, _ in pieces]), torch.cat([y for _, y in pieces])
-        scores = sample_scores(model, row, x, y)
+        found = sample_scores(model, row, x, y)
         begin = 0
         for name, (_, part_y) in zip(names, pieces, strict=True):
-            sums[name][:, client] = scores[:, begin : begin + len(part_y)].sum(1).numpy()
+            sums[name][:, client] = found[:, begin : begin + len(part_y)].sum(1).numpy()
             begin += len(part_y)
 
 
-def units(task: Task, part: DevicePart) -> np.ndarray:
-    """How often each client is judged in this part, its samples or its words: [M]."""
-    return client_sums(task.units(part.x, part.y).double().cpu()[None], part.offsets)[0]
+def units(task: Task, part: DevicePart, metrics: Sequence[Metric] = ()) -> np.ndarray:
+    """How often the task and each metric judge each client in this part, by samples or by words: [1 + K, M]."""
+    found = [judge.units(part.x, part.y).double().cpu() for judge in (task, *metrics)]
+    return client_sums(torch.stack(found), part.offsets)
 
 
-def summary(sums: np.ndarray, sizes: np.ndarray, task: Task) -> dict[str, Any]:
-    """Figures over clients from per-client sums [2, M] and `units` [M]; clients without samples are left out.
+def summary(sums: np.ndarray, times: np.ndarray, task: Task, metrics: Sequence[Metric] = ()) -> dict[str, Any]:
+    """Figures over clients with samples, from per-client sums [2 + K, M] and `units` [1 + K, M].
 
     The task's metric over all samples; `client_mean`, `worst_tenth` (mean of the worst 10 % of clients, at least one),
-    `p10` and `std` over clients' own figures; mean `loss` over samples.
+    `p10` and `std` over clients' own figures; mean `loss` over samples; each further metric over all that it counts.
     """
+    sizes, *others = np.atleast_2d(times)
     has = sizes > 0
     if not has.any():
         return {}
-    own = task.figure(sums[0][has] / sizes[has])
-    worst = np.sort(own) if task.higher_is_better else -np.sort(-own)
+    metric = task.metric
+    own = metric.of(sums[0][has], sizes[has])
+    worst = np.sort(own) if metric.higher_is_better else -np.sort(-own)
     with np.errstate(invalid="ignore"):  # the figures of a diverged run are infinite
         return {
-            task.metric: float(task.figure(sums[0].sum() / sizes.sum())),
+            metric.name: float(metric.of(sums[0].sum(), sizes.sum())),
             "loss": float(sums[1].sum() / sizes.sum()),
             "client_mean": float(own.mean()),
             "worst_tenth": float(worst[: max(1, round(0.1 * len(own)))].mean()),
-            "p10": float(np.quantile(own, 0.1 if task.higher_is_better else 0.9)),
+            "p10": float(np.quantile(own, 0.1 if metric.higher_is_better else 0.9)),
             "std": float(own.std()),
+            **{
+                metric.name: float(metric.of(total.sum(), count.sum()))
+                for metric, total, count in zip(metrics, sums[2:], others, strict=True)
+                if count.any()
+            },
         }

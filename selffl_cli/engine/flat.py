@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SelfflError
+from ..metrics.metric import Metric
 from ..models.task import Task, batch_loss
 from ..shards import Part
 
@@ -19,9 +20,19 @@ class FlatModel:
     """`nn.Module` whose parameters are views of `self.vector` [P]; frozen tensors (buffers) exist once."""
 
     def __init__(
-        self, module: nn.Module, task: Task, device: torch.device, dtype: torch.dtype, bf16: bool = False
+        self,
+        module: nn.Module,
+        task: Task,
+        device: torch.device,
+        dtype: torch.dtype,
+        bf16: bool = False,
+        metrics: Sequence[Metric] = (),
     ) -> None:
-        """With `bf16` the matrix products of training are taken in bfloat16; parameters and all else in `dtype`."""
+        """With `bf16` the matrix products of training are taken in bfloat16; parameters and all else in `dtype`.
+
+        metrics: what evaluations score beside the task's own score and loss.
+        """
+        self.metrics = tuple(metrics)
         self.module, self.task, self.dtype, self.device = module.to(device, dtype), task, dtype, device
         self.bf16 = bf16
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
@@ -33,6 +44,11 @@ class FlatModel:
             parameter.data = self.vector[offset : offset + parameter.numel()].view(parameter.shape)
             offset += parameter.numel()
         self.start = self.vector.clone()
+
+    @property
+    def scored(self) -> int:
+        """How many numbers an evaluation sums of each client: score, loss, and a score of each further metric."""
+        return 2 + len(self.metrics)
 
     @property
     def size(self) -> int:

@@ -18,10 +18,10 @@ from .evaluation import Sums
 class Unchanged:
     """Digests of the models that were scored last, and their sums, by place in `sums` (see `evaluate_rows`)."""
 
-    def __init__(self, clients: int, parts: list[str]) -> None:
+    def __init__(self, clients: int, parts: list[str], rows: int = 2) -> None:
         # zeros are not committed to memory until they are written: a million clients cost what was scored
         self.digests = np.zeros((clients, 32), np.uint8)
-        self.sums: Sums = {name: np.zeros((2, clients)) for name in parts}
+        self.sums: Sums = {name: np.zeros((rows, clients)) for name in parts}
 
     def fill(self, rows: Tensor, places: np.ndarray, sums: Sums) -> np.ndarray:
         """Put the known sums of models [C, P] that did not change into `sums`; positions of the others in `places`."""

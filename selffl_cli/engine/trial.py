@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import models
 from ..errors import SelfflError, UsageError
+from ..metrics.metric import Metric
 from ..models.task import TASKS, batch_loss
 from ..shards import PARTS, Shards
 from .flat import DevicePart, FlatModel
@@ -17,7 +18,13 @@ from .flat import DevicePart, FlatModel
 SAMPLES = 2
 
 
-def try_model(config: Mapping[str, Any], shards: Shards, start: Mapping[str, Tensor] | None, dtype: str) -> None:
+def try_model(
+    config: Mapping[str, Any],
+    shards: Shards,
+    start: Mapping[str, Tensor] | None,
+    dtype: str,
+    metrics: Sequence[Metric] = (),
+) -> None:
     """UsageError where this model cannot be trained on these shards, or not from this start; SelfflError likewise."""
     name = config["name"]
     try:
@@ -36,8 +43,30 @@ def try_model(config: Mapping[str, Any], shards: Shards, start: Mapping[str, Ten
             f"[model] {name}: cannot take {shards.path.name} ({shards.manifest.task}, samples {shape.dtype} "
             f"{shape.shape}): {why}{_hint(name, shards)}"
         )
+    _try_metrics(flat, shards, metrics)
     if start is not None:
         flat.flatten(dict(start))
+
+
+@torch.no_grad()
+def _try_metrics(flat: FlatModel, shards: Shards, metrics: Sequence[Metric]) -> None:
+    """UsageError where a metric has no number for each of a few samples."""
+    part = next((shards.part(name) for name in PARTS if len(shards.part(name).arrays["y"])), None)
+    if part is None:
+        return
+    data = DevicePart(part, flat.device, flat.dtype)
+    x, y = data.x[:SAMPLES], data.y[:SAMPLES]
+    outputs = flat.outputs(flat.start, x)
+    for metric in metrics:
+        for what, given in (("scores", (outputs, x, y)), ("units", (x, y))):
+            try:
+                found = list(getattr(metric, what)(*given).shape)
+            except Exception as error:  # of code from outside
+                raise UsageError(f"train.metrics: {metric.name}: {what}: {type(error).__name__}: {error}") from None
+            if found != [len(y)]:
+                raise UsageError(
+                    f"train.metrics: {metric.name}: {what} gives a tensor {found} for {len(y)} samples, not [{len(y)}]"
+                )
 
 
 @torch.no_grad()

@@ -15,11 +15,13 @@ from torch import Tensor
 from .. import models
 from ..config.run import RunConfig
 from ..config.validation import validate
-from ..engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, fill_from_global, summary, units
+from ..engine.evaluation import Sums, batch, evaluate_global, evaluate_rows, fill_from_global, no_sums, summary, units
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective
 from ..errors import SelfflError
 from ..files.tensors import open_tensors
+from ..metrics import read_metrics
+from ..metrics.metric import Metric
 from ..models.task import TASKS, prediction
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model
@@ -58,10 +60,15 @@ class Scored:
         return validate(RunConfig, self.folder.record, str(self.folder.path))
 
     @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the run recorded beside its task's own metric."""
+        return read_metrics(self.config.train.metrics, self.config.code)
+
+    @cached_property
     def model(self) -> FlatModel:
         dtype = getattr(torch, self.config.train.dtype)
         module = models.build(models.resolve(self.config.model)[0], self.shards, self.config.seed)
-        return FlatModel(module, TASKS[self.shards.manifest.task], torch.device("cpu"), dtype)
+        return FlatModel(module, TASKS[self.shards.manifest.task], torch.device("cpu"), dtype, metrics=self.metrics)
 
     def global_(self) -> Tensor | None:
         """The saved global model [P]; None when the method has none or none was kept."""
@@ -109,7 +116,7 @@ class Scored:
         return of_scored(self.roles, {name: self.part(name)})[name]
 
     def sums(self, parts: dict[str, DevicePart]) -> dict[str, Sums]:
-        """Sums of scores and losses of the scored clients on `parts`: {"global"|"personal": {part: [2, E]}}.
+        """Sums of scores and losses of the scored clients on `parts`: {"global"|"personal": {part: [2 + K, E]}}.
 
         Batches of a client's own model run over all of `parts`, so the same parts give the same numbers to the bit.
         """
@@ -119,7 +126,7 @@ class Scored:
             out["global"] = evaluate_global(self.model, theta, parts, Collective())
         if rows is not None:
             rows, places = rows[self.roles.scored], np.arange(len(self.roles.scored))
-            own: Sums = {name: np.zeros((2, len(places))) for name in parts}
+            own = no_sums(self.model, parts, len(places))
             if theta is not None:
                 others = fill_from_global(rows, places, theta, out["global"], own)
                 rows, places = rows[torch.from_numpy(others)], places[others]
@@ -144,9 +151,9 @@ class Scored:
         }
 
     def figures(self, sums: np.ndarray, part: DevicePart) -> dict[str, Any]:
-        """Figures over the clients that were judged, from the sums [2, E] of the scored ones on a part."""
+        """Figures over the clients that were judged, from the sums [2 + K, E] of the scored ones on a part."""
         counted, task = self.roles.counted, self.model.task
-        return summary(sums[:, counted], units(task, part)[counted], task)
+        return summary(sums[:, counted], units(task, part, self.metrics)[:, counted], task, self.metrics)
 
     def part(self, name: str) -> DevicePart:
         """One part of the data with every client, as the model reads it."""

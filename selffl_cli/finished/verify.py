@@ -48,7 +48,7 @@ def verify(scored: Scored) -> Verdict:
         for part, values in parts.items():
             if part not in recorded.get(kind, {}):  # nobody has samples in it
                 continue
-            for row, what in enumerate(("score", "loss")):
+            for row, what in enumerate(("score", "loss", *map(str, scored.metrics))):
                 same = np.array_equal(values[row], recorded[kind][part][row], equal_nan=True)
                 verdict.compare(f"{part} {kind} {what} of every client", True, same)
     for part, kinds in final.items():
@@ -76,18 +76,18 @@ def _new_clients(scored: Scored, recorded: dict[str, Any], verdict: Verdict) -> 
         return
     part, places = of_newcomers(scored.roles, scored.part("test"))
     sums = evaluate_global(scored.model, theta, {"test": part}, Collective())["test"]
-    found = summary(sums[:, places], units(task, part)[places], task)
+    found = summary(sums[:, places], units(task, part, scored.metrics)[:, places], task, scored.metrics)
     _compare_figures(verdict, "new clients global", recorded["global"], found)
 
 
 def recorded_sums(scored: Scored, final: dict[str, Any]) -> dict[str, Sums]:
-    """What the run found for the clients that it scored at its end: {"global"|"personal": {part: [2, E]}}."""
+    """What the run found for the clients that it scored at its end: {"global"|"personal": {part: [2 + K, E]}}."""
     table, metric = scored.folder.clients, scored.model.task.metric
-    score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
+    summed = (metric.sum_column, "loss", *(further.sum_column for further in scored.metrics))
     recorded: dict[str, Sums] = {}
     for part, kinds in final.items():
         for kind in kinds:
-            columns = [table[f"{part}_{kind}_{what}"] for what in (score, "loss")]
+            columns = [table[f"{part}_{kind}_{what}"] for what in summed]
             values = np.array([column.to_numpy().astype(np.float64) for column in columns])
             recorded.setdefault(kind, {})[part] = values[:, scored.roles.scored]
     return recorded

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..metrics.judged_by import ACCURACY, PERPLEXITY, SQUARED_ERROR
+from ..metrics.metric import Metric
+
 
 class PerSample:
-    """What most tasks share: a sample is judged once, and the metric is the mean score."""
+    """What most tasks share: a sample is judged once."""
 
     @staticmethod
     def units(x: Tensor, y: Tensor) -> Tensor:
         """How often each sample is judged: [B]. Scores are sums over them, losses means."""
         return torch.ones(len(y), dtype=torch.int64, device=y.device)
 
-    @staticmethod
-    def figure(mean: np.ndarray) -> np.ndarray:
-        """The metric from the mean score over units."""
-        return mean
-
 
 class Classification(PerSample):
     """Cross-entropy over K logits, or binary cross-entropy when the model gives a single one; judged by accuracy."""
 
-    metric = "accuracy"
-    higher_is_better = True
+    metric: Metric = ACCURACY
     reduction = "mean"  # a batch's loss is the mean over its samples
 
     @staticmethod
@@ -46,8 +42,7 @@ class Classification(PerSample):
 class Gaussian(PerSample):
     """The two-level Gaussian's quadratic loss (theta - z)²/(2 s), summed (METHODS of the paper's section 3)."""
 
-    metric = "squared_error"
-    higher_is_better = False
+    metric: Metric = SQUARED_ERROR
     reduction = "sum"
 
     @staticmethod
@@ -65,19 +60,13 @@ class LanguageModel:
     """Next-word prediction on texts x [B, L], padded with 0: cross-entropy of every word after the first, given those
     before it. A sample's loss is the mean over its words; the metric is perplexity, exp(mean loss over all words)."""
 
-    metric = "perplexity"
-    higher_is_better = False
+    metric: Metric = PERPLEXITY
     reduction = "mean"
 
     @staticmethod
     def units(x: Tensor, y: Tensor) -> Tensor:
         """Words that are predicted in each text: [B]."""
         return (x[:, 1:] != 0).sum(1)
-
-    @staticmethod
-    def figure(mean: np.ndarray) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            return np.exp(mean)
 
     @staticmethod
     def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -96,8 +85,7 @@ class Tagging(PerSample):
     """A tag for each word: x [B, 2, L] holds words and tags, padded with 0. A sample's loss and score are means over
     its words; the metric is the mean share of right tags."""
 
-    metric = "accuracy"
-    higher_is_better = True
+    metric: Metric = ACCURACY
     reduction = "mean"
 
     @staticmethod

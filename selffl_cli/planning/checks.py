@@ -16,6 +16,7 @@ from ..config.privacy import Sample, read_privacy
 from ..engine.trial import try_model
 from ..errors import UsageError
 from ..methods import METHODS, find, method_class
+from ..metrics import read_metrics
 from ..sampling import draw as selection
 from ..shards import Shards
 
@@ -26,11 +27,11 @@ def check_model(experiment: Experiment, shards: Shards, start: Mapping[str, Tens
     `tried` holds the models that were tried before, each on data of its kind.
     """
     data, dtype = shards.manifest, experiment.train.dtype
-    kind = [experiment.model, data.task, data.input.model_dump(), len(data.classes), dtype]
+    kind = [experiment.model, data.task, data.input.model_dump(), len(data.classes), dtype, experiment.train.metrics]
     key = json.dumps(kind, default=str, sort_keys=True)
     if key not in tried:
         tried.add(key)
-        try_model(models.resolve(experiment.model)[0], shards, start, dtype)
+        try_model(models.resolve(experiment.model)[0], shards, start, dtype, read_metrics(experiment.train.metrics))
 
 
 def check_periods(train: TrainConfig, shards: Shards, method: dict[str, Any]) -> None:

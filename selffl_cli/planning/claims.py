@@ -9,12 +9,13 @@ from ..config.claims import Claim, Side, sides
 from ..config.experiment import Experiment, apply_setting, train_config
 from ..errors import UsageError, nearest
 from ..methods import method_class
-from ..metrics.names import ACCURACY, ENDS, ERRORS, SPREAD
+from ..metrics import read_metrics
+from ..metrics.judged_by import ENDS, MAIN, SPREAD
 from ..runs.audits import NAMES as AUDITS
 
 MODELS = ("global", "personal", "delivered")
 PARTS = {"train.eval_parts", "train.new_clients", "train.periods"}  # the keys that say which parts are scored
-FIGURES = (ACCURACY, *ERRORS, "loss", *SPREAD, *ENDS, "relative_fa")
+FIGURES = (*(metric.name for metric in MAIN), "loss", *SPREAD, *ENDS, "relative_fa")
 OF_A_DEVICE = ("relative_fa_", "eer_")  # before its name
 
 
@@ -81,7 +82,8 @@ def _wrong(side: Side, experiment: Experiment, any_part: bool) -> str:
     name = table.get("method", side.label)
     if model == "global" and isinstance(name, str) and not method_class(name).has_global:
         return f"method '{name}' has no global model (known: personal)"
-    if len(rest) > 2 or (len(rest) == 2 and rest[1] not in FIGURES and not rest[1].startswith(OF_A_DEVICE)):
+    figures = (*FIGURES, *(metric.name for metric in read_metrics(train.metrics)))
+    if len(rest) > 2 or (len(rest) == 2 and rest[1] not in figures and not rest[1].startswith(OF_A_DEVICE)):
         name = ".".join(rest[1:])
-        return f"'{name}' is no figure{nearest(name, FIGURES)}"
+        return f"'{name}' is no figure{nearest(name, figures)}"
     return ""

@@ -22,6 +22,7 @@ from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model, init_file
 from ..shards import Shards, read_manifest, sha256
 from .checks import check_model, check_periods, check_sampler, check_stop, private_options
+from .outside import code_of, settled
 from .settings import settings_of
 
 
@@ -154,7 +155,7 @@ def resolve_method(experiment: Experiment, label: str, table: Mapping[str, Any])
     where = f"{experiment.name}: [methods.{label}]"
     if not isinstance(name, str) or not isinstance(overrides, dict):
         raise UsageError(f"{where}: method is a name and train a table")
-    train = train_config(experiment.train, overrides, f"{where} train")
+    train = settled(train_config(experiment.train, overrides, f"{where} train"))
     options = methods.weighed(name, options, train.weighting)
     options = private_options(name, options, train)
     method, version = methods.resolve(name, options)
@@ -206,6 +207,7 @@ def warm_start(request: Request, case: Case) -> PlannedRun | None:
     train = train_config(
         experiment.train, {**warm.train, "rounds": warm.rounds}, f"{experiment.name}: [warm_start] train"
     )
+    train = settled(train)
     check_stop(train, case.shards, "warm_start.")
     method, version = methods.resolve(warm.method, {})
     return _planned(request, case, ResolvedMethod(WARM_START, method, train, version), None)
@@ -230,6 +232,7 @@ def _planned(request: Request, case: Case, method: ResolvedMethod, warm: Planned
         versions=versions(model_version, method.version, train),
         noise=noise,
         init=init,
+        code=code_of(train),
         start=made,
     )
     return PlannedRun(config, shards, config.folder(request.runs), start, warm)

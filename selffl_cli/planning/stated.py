@@ -17,6 +17,7 @@ from ..config.train import TrainConfig, train_config
 from ..errors import SelfflError, UsageError
 from ..registry import short
 from ..shards.manifest import Manifest, read_manifest, sha256
+from .outside import code_of, settled
 from .settings import data_option, settings_of
 
 Flat = dict[str, Any]  # {"train.rounds": 60, …}
@@ -87,6 +88,7 @@ def recorded(record: Mapping[str, Any], by_hash: bool = False) -> Flat:
     data = record["data"]
     options = {"hash": data["hash"]} if by_hash else {"name": data["name"], **data.get("arguments", {})}
     found = {key: data_option(key, value) for key, value in _flat("data", options).items()}
+    found |= _code(record.get("code", {}))
     found |= _flat("model", _named(record["model"])) | _flat("method", _named(record["method"]))
     found |= _train("train", record["train"]) | _flat("versions", record.get("versions", {}))
     start = record.get("start", {})
@@ -138,16 +140,17 @@ def _method(experiment: Experiment, label: str) -> tuple[Flat, Flat, dict[str, i
         resolved = resolve_method(experiment, label, table)
         method, train, versions["method"] = resolved.method, resolved.train, resolved.version
         defaults, _ = methods.resolve(method["name"], {})
+        code = code_of(train)
     except UsageError:
         method = {
             "name": table.get("method", label),
             **{k: v for k, v in table.items() if k not in ("method", "train")},
         }
         train = train_config(experiment.train, table.get("train", {}), f"[methods.{label}]")
-        hidden = ("method.", "versions.method")
+        hidden, code = ("method.", "versions.method", "code."), {}
     if train.periods:
         versions["memory"] = MEMORY_VERSION
-    flat = _flat("method", _named(method)) | _train("train", train.model_dump(mode="json"))
+    flat = _flat("method", _named(method)) | _train("train", train.model_dump(mode="json")) | _code(code)
     return flat, _flat("method", defaults, leave=("name", "code")), versions, hidden
 
 
@@ -160,6 +163,7 @@ def _start(experiment: Experiment, init: str) -> Flat:
     if warm is None:
         return {}
     train = train_config(experiment.train, {**warm.train, "rounds": warm.rounds}, "[warm_start] train")
+    train = settled(train)
     return _train("start", train.model_dump(mode="json")) | _flat("start.method", methods.resolve(warm.method, {})[0])
 
 
@@ -169,7 +173,13 @@ def _train(prefix: str, values: Mapping[str, Any]) -> Flat:
         train = train_config(TrainConfig(), values, prefix)
     except UsageError:  # the record speaks of what is no longer known
         return _flat(prefix, values)
-    return _flat(prefix, train.model_dump(mode="json"), leave=() if sized(train.memory) else ("memory_size",))
+    values = train.model_dump(mode="json")
+    values |= {"sampler": short(train.sampler), "metrics": [short(name) for name in train.metrics]}
+    return _flat(prefix, values, leave=() if sized(train.memory) else ("memory_size",))
+
+
+def _code(code: Mapping[str, str]) -> Flat:
+    return _flat("code", {short(name): digest for name, digest in code.items()})
 
 
 def _named(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,6 +204,8 @@ def words(differences: Mapping[str, Any], most: int = 3) -> str:
             continue
         if part == "start":
             said.append("another start" if value is not None else "no such start")
+        elif part == "code":
+            said.append(f"another source of {name}" if value is not None else f"no {name}")
         elif part == "versions":
             said.append(f"{name} version {'unknown' if value is None else value}")
         elif key == "data.hash":

@@ -16,7 +16,7 @@ from ..files.atomic import write_whole
 from ..files.checksums import seal, unseal
 from ..files.locks import alone
 from ..files.regular import read_regular
-from ..metrics.names import ACCURACY, main_metric
+from ..metrics.judged_by import main_metric
 from ..runs.folder import RunFolder
 from ..runs.schema import Number, Open, check
 from .stated import Given, given, stated_runs, words
@@ -94,8 +94,8 @@ def score(experiment: Experiment, run: PlannedRun) -> float:
     if not figures:
         raise SelfflError(f"{run.folder}: the data has no validation part to tune on; prepare it with --validation 0.1")
     metric = main_metric(figures)
-    value = figures[metric]
-    return -math.inf if value is None else value if metric == ACCURACY else -value
+    value = figures[metric.name]
+    return -math.inf if value is None else value if metric.higher_is_better else -value
 
 
 def record(request: Request, trials: Trials) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pandas as pd
 from ..config.experiment import Experiment
 from ..config.run import WARM_START
 from ..errors import SelfflError
-from ..metrics.names import ACCURACY, ERRORS, main_metric
+from ..metrics.judged_by import MAIN, is_judged, main_metric
+from ..metrics.metric import Metric, Recorded
 from ..planning.stated import Given
 from ..runs.folder import find_runs
 from ..runs.impossible import impossible
@@ -69,9 +70,10 @@ def _results(
     settings = {name: dict(key) for key, name in names.items() if any(run.setting == name for run in runs)}
     order = {name: i for i, name in enumerate(settings)}
     runs.sort(key=lambda run: (order[run.setting], labels.index(run.label), run.seed))
+    further = [Recorded(facts) for run in runs for facts in run.result.get("metrics", [])]
     metric = main_metric({what.rpartition(".")[2] for what in points["what"]})
     more = [final_points(points, [run for run in runs if not run.diverged], metric)]
-    more.append(target_points(points, experiment.report))
+    more.append(target_points(points, experiment.report, (*MAIN, *further)))
     more.append(audit_points(points, runs))
     points = pd.concat([points, *(frame for frame in more if len(frame))], ignore_index=True)
     found = None
@@ -99,7 +101,7 @@ class Reading:
         self.runs: list[Run] = []
         self.notes: list[str] = []
         self._frames: list[tuple[pd.DataFrame, pd.DataFrame]] = []
-        metric = ""
+        metric: Metric | None = None
         for run in runs:
             lines = run.folder.metrics()
             if fault := impossible(run.folder, lines):
@@ -109,10 +111,10 @@ class Reading:
             recorded = {what.rpartition(".")[2] for what in points["what"]}
             if points.empty:
                 self.notes.append(f"Recorded no figure, so left out: `{run.folder.path.name}`.")
-            elif metric and main_metric(recorded) != metric and recorded & {ACCURACY, *ERRORS}:
+            elif metric and main_metric(recorded) is not metric and is_judged(recorded):
                 self.notes.append(f"Judged by {main_metric(recorded)}, so left out: `{run.folder.path.name}`.")
             else:
-                metric = metric or (main_metric(recorded) if recorded & {ACCURACY, *ERRORS} else "")
+                metric = metric or (main_metric(recorded) if is_judged(recorded) else None)
                 self.runs.append(run)
                 self._frames.append((points, spread))
 

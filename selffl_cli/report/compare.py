@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..config.claims import read_at_the_end_alone
 from ..metrics.intervals import Interval, t_interval
-from ..metrics.names import ERRORS
+from ..metrics.judged_by import LEVELS, MAIN
 from .results import Results
 
 At = Literal["rounds", "gradients"]
@@ -174,6 +174,7 @@ def _missing(values: pd.DataFrame, points: pd.DataFrame) -> set[tuple[str, str, 
 def higher_is_better(results: Results, what: str) -> bool | None:
     """None for figures that have no good end, such as the spread over clients."""
     metric = what.rpartition(".")[2]
-    if metric in ("accuracy", "client_mean", "worst_tenth", "p10", "light", "heavy", "worst_group"):
-        return results.metric == "accuracy"
-    return False if metric in ("loss", "rounds_to_target", "gradients_to_target", *ERRORS) else None
+    if metric in LEVELS:
+        return results.metric.higher_is_better
+    known = {kind.name: kind.higher_is_better for kind in (*MAIN, *results.further)}
+    return known.get(metric, False if metric in ("loss", "rounds_to_target", "gradients_to_target") else None)

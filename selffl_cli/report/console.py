@@ -79,7 +79,7 @@ def main_tables(report: Report) -> list[RichTable]:
         Column("personal\nat equal\ngradients", what, "gradients"),
         Column("global\nat equal\nrounds", f"test.global.{results.metric}", "rounds"),
     ]
-    if results.metric == "accuracy":  # shorter figures leave room for one more
+    if results.metric.percent:  # shorter figures leave room for one more
         columns.append(Column("worst tenth\npersonal\neq. rounds", "test.personal.worst_tenth", "rounds"))
     table = figures(results, both, "main", "", columns)
     return [_rich(f"Test {metric_name(results)}", table.heads, table.rows)]

@@ -147,7 +147,7 @@ def _named(claim: Claim, side: Side, results: Results) -> Side:
     check_label(claim, side.label, results.experiment, results.labels)
     parts = side.what.split(".")
     if parts[0] != "method" and len(parts) == 2:
-        parts.append(results.metric)
+        parts.append(results.metric.name)
     return replace(side, what=".".join(parts))
 
 

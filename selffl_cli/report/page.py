@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import one_line
+from ..metrics.judged_by import ACCURACY
 from .compare import limits
 from .ledger import Entry
 from .results import Results
@@ -134,7 +135,7 @@ def how_to_read(results: Results, both: Summaries) -> str:
     if asked := [label for label in results.labels if label in trained]:
         names = " and ".join(map(markdown, asked))
         text += f" Gradients by which {names} make personal models when scored are in no count."
-    if results.metric == "accuracy":
+    if results.metric is ACCURACY:
         text += " Accuracy counts all clients' samples alike; client mean weighs every client equally."
     read = {f"test.{model}.{results.metric}" for model in ("personal", "global")}
     if late := sorted({label for _, what, label in both["gradients"].withheld if what in read}):

@@ -11,12 +11,11 @@ import pandas as pd
 
 from ..config.experiment import Experiment
 from ..methods import METHODS
-from ..metrics.names import ACCURACY, ENDS, SPREAD, main_metric
+from ..metrics.judged_by import ENDS, SPREAD, main_metric
+from ..metrics.metric import Metric, Recorded
 from ..runs.folder import RunFolder
 
-SHARES = (ACCURACY, *SPREAD, *ENDS)  # shown in per cent when the task is classification
-
-
+OF_THE_MAIN = (*SPREAD, *ENDS)  # figures in the unit of the main metric
 Extra = TypeVar("Extra")
 SIZE = "train.memory_size"  # of memories of periods
 
@@ -74,9 +73,15 @@ class Results:
     found: list[Any] = field(default_factory=list)  # what figures computed beside points, one object a kind
 
     @cached_property
-    def metric(self) -> str:
-        """The main metric: "accuracy", "squared_error" where the truth is a vector, "perplexity" of words."""
+    def metric(self) -> Metric:
+        """The main metric: accuracy, squared_error where the truth is a vector, perplexity of words."""
         return main_metric(set(self.points["what"].str.rpartition(".")[2]))
+
+    @cached_property
+    def further(self) -> tuple[Metric, ...]:
+        """What runs recorded beside the main metric, each name once, as the runs' results describe it."""
+        found = {facts["name"]: Recorded(facts) for run in self.runs for facts in run.result.get("metrics", [])}
+        return tuple(found.values())
 
     def extra(self, kind: type[Extra]) -> Extra | None:
         """What a figure computed of all runs together, such as figures.detection.Detection."""
@@ -92,7 +97,11 @@ class Results:
         return [label for label in self.labels if label not in self.included] or self.labels
 
     def percent(self, what: str) -> bool:
-        return self.metric == "accuracy" and what.rpartition(".")[2] in SHARES
+        """Whether a figure is a share."""
+        name = what.rpartition(".")[2]
+        if name in OF_THE_MAIN:
+            return self.metric.percent
+        return any(metric.percent for metric in (self.metric, *self.further) if metric.name == name)
 
     def show(self, value: float, what: str, sign: str = "") -> str:
         """A figure as it stands in tables: per cent with one decimal, else three significant digits."""

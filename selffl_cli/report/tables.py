@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..metrics.names import words
 from .compare import At, Mark, Summary
 from .results import Results
 from .safe_text import csv_cell, markdown
@@ -64,6 +63,13 @@ def tables(results: Results, both: Summaries) -> list[Table]:
         if f"{part}.delivered.{results.metric}" in set(results.points["what"]):
             columns.insert(0, Column("delivered, equal rounds", f"{part}.delivered.{results.metric}", "rounds"))
         made.append(figures(results, both, part, f"{title} {name}", columns))
+    for metric in results.further:
+        columns = [
+            Column(f"{model}, equal {at}", f"test.{model}.{metric}", at)
+            for model in ("delivered", "personal", "global")
+            for at in ("rounds", "gradients")
+        ]
+        made.append(figures(results, both, f"test-{metric}", f"Test {metric.head}", columns))
     columns = [Column(model, f"new.{model}.{results.metric}", "rounds") for model in ("personal", "global")]
     made.append(figures(results, both, "new", f"Clients that never trained: test {name}", columns))
     for model in ("personal", "global"):
@@ -102,7 +108,7 @@ def tables(results: Results, both: Summaries) -> list[Table]:
 
 
 def metric_name(results: Results) -> str:
-    return words(results.metric)
+    return results.metric.head
 
 
 def figures(results: Results, both: Summaries, name: str, title: str, columns: Sequence[Column]) -> Table:

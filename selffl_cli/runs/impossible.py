@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from ..metrics.names import ACCURACY
+from ..metrics.judged_by import SPREAD, main_metric
+from ..metrics.metric import Metric, Recorded
 from .folder import RunFolder
 
 COUNTED = ("gradients", "bytes_up", "bytes_down")  # over all rounds so far
-SHARES = (ACCURACY, "client_mean", "worst_tenth", "p10", "std")
-LEAST = {"squared_error": 0.0, "perplexity": 1.0}
 
 
 def impossible(folder: RunFolder, lines: list[dict[str, Any]]) -> str:
     """The first thing in a finished run's figures that cannot be, in words; "" when there is none."""
     result = folder.result or {}
-    found = _rounds(lines) or next(filter(None, map(_line, lines)), "") or _clients(folder)
+    further = {facts["name"]: Recorded(facts) for facts in result.get("metrics", [])}
+    found = _rounds(lines) or next(filter(None, (_line(line, further) for line in lines)), "") or _clients(folder)
     if found or result.get("status") != "finished":
         return found
     return _end(folder.record["train"], lines, result)
@@ -34,19 +34,17 @@ def _rounds(lines: list[dict[str, Any]]) -> str:
     return ""
 
 
-def _line(line: Mapping[str, Any]) -> str:
+def _line(line: Mapping[str, Any], further: Mapping[str, Metric]) -> str:
     for part, models in line.get("eval", {}).items():
         for model, figures in models.items():
             for name, value in figures.items():
-                if value is not None and not _may_be(name, value, ACCURACY in figures):
+                if value is not None and not _may_be(name, value, further.get(name) or main_metric(figures)):
                     return f"{part}.{model}.{name} is {value:g} in round {line['round']}"
     return ""
 
 
-def _may_be(name: str, value: float, accuracy: bool) -> bool:
-    if name in LEAST:
-        return value >= LEAST[name]
-    return not accuracy or name not in SHARES or -1e-9 <= value <= 1 + 1e-9
+def _may_be(name: str, value: float, main: Metric) -> bool:
+    return not (name == main.name or (main.percent and name in SPREAD)) or main.may_be(value)
 
 
 def _end(train: Mapping[str, Any], lines: list[dict[str, Any]], result: Mapping[str, Any]) -> str:

@@ -56,6 +56,20 @@ class Traits(Open):
     remarks: dict[str, str] = {}
 
 
+class MetricFacts(Open):
+    """What a metric beside the task's own says of itself to its readers."""
+
+    name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")]
+    words: Annotated[str, Field(max_length=100)] = ""
+    higher_is_better: bool = True
+    percent: bool = False
+    form: Annotated[str, Field(pattern=r"^[.][0-9][%efg]$")] = ".3g"
+    least: Number = None
+    most: Number = None
+    sum_column: Annotated[str, Field(max_length=100)] = ""
+    count_column: Annotated[str, Field(max_length=100)] = ""
+
+
 class Result(Open):
     """result.json"""
 
@@ -65,6 +79,7 @@ class Result(Open):
     seconds: Number = None
     files: dict[FileName, str] = {}
     traits: Traits = Traits()
+    metrics: list[MetricFacts] = []
     message: str = ""
 
 

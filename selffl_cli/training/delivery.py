@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..engine.cohort import Delivery, State
-from ..engine.evaluation import Sums, evaluate_global, units
+from ..engine.evaluation import Sums, evaluate_global, no_sums, units
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.stacked.engine import LEAST
 from ..engine.store import ClientStore
@@ -65,7 +65,7 @@ def deliver(federation: Federation, judge: Judge, collective: Collective) -> Del
         clients = np.arange(federation.shards.num_clients)
     state, theta = handed(federation), federation.method.global_(federation.state)
     instead = federation.model.start if theta is None else theta
-    sums: Sums = {name: np.zeros((2, len(judge.clients))) for name in judge.parts}
+    sums: Sums = no_sums(federation.model, judge.parts, len(judge.clients))
     gradients, lost = np.zeros(federation.shards.num_clients, np.int64), 0
     dealt = Dealt(clients, np.ones(len(clients)), collective, LEAST if federation.stacked is not None else 1)
     for chunk in judge.chunks(dealt):
@@ -92,7 +92,7 @@ def judge_newcomers(federation: Federation, judge: Judge) -> dict[str, Any]:
     state, by one round and its last iterate ("personal") and as `[train]` asks ("delivered")."""
     train, clients = federation.config.train, judge.roles.new_sample
     part, places = of_newcomers(judge.roles, federation.parts["test"])
-    times = units(federation.task, part)
+    times = units(federation.task, part, federation.model.metrics)
     figures: dict[str, Any] = {}
     theta = federation.method.global_(federation.state)
     if theta is not None:

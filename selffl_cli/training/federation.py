@@ -24,6 +24,7 @@ from ..engine.stacked.engine import StackedCohort, stacked_engine
 from ..engine.store import ClientStore, shared_zeros
 from ..errors import SelfflError, UsageError
 from ..methods import build as build_method
+from ..metrics import read_metrics
 from ..models.task import TASKS
 from ..privacy.run import PrivateRun
 from ..runs.checkpoint import TABLES, Checkpoints
@@ -49,14 +50,16 @@ class Federation:
         self.task = TASKS[shards.manifest.task]
         set_precision(train.precision, device)
         module = models.build(config.model, shards, config.seed)
-        self.model = FlatModel(module, self.task, device, dtype, bf16=train.precision == "bf16")
+        self.model = FlatModel(
+            module, self.task, device, dtype, train.precision == "bf16", read_metrics(train.metrics, config.code)
+        )
         self.parts = {name: DevicePart(shards.part(name), device, dtype) for name in PARTS}
         self.scored = judged_parts(train, shards, self.parts)
         sizes = self.parts["train"].sizes
         self.roles = assign_roles(config.seed, sizes, train.new_clients, train.eval_clients)
         self.pool = self.roles.pool
         self.pool_sizes = sizes[self.pool]
-        self.sampler = sampler_options.sampler(train.sampler)
+        self.sampler = sampler_options.sampler(train.sampler, config.code)
         if not len(self.pool):
             raise SelfflError(f"{shards.path}: no client has a training sample; prepare data that has")
         self.batch_size = None if train.batch_size == "full" else int(train.batch_size)

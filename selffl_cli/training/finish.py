@@ -55,6 +55,8 @@ def finish(
         **totals,
         "traits": federation.method.traits(),
     }
+    if federation.model.metrics:
+        result["metrics"] = [metric.facts() for metric in federation.model.metrics]
     if delivered is not None:
         result["delivery"] = {
             "rounds": federation.config.train.delivery_rounds if federation.method.carries else 1,

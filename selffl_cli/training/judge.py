@@ -18,6 +18,7 @@ from ..engine.evaluation import (
     evaluate_global,
     evaluate_rows,
     fill_from_global,
+    no_sums,
     units,
 )
 from ..engine.evaluation import summary as over_clients
@@ -36,9 +37,10 @@ class Judge:
         self.federation = federation
         self.roles = federation.roles
         self.clients = self.roles.scored  # whose models are scored [E]
+        self.metrics = (federation.task.metric, *federation.model.metrics)
         self.parts = of_scored(self.roles, federation.scored)
-        self.units = {name: units(federation.task, part) for name, part in self.parts.items()}
-        self.unchanged = Unchanged(len(self.clients), list(self.parts))
+        self.units = {name: units(federation.task, part, federation.model.metrics) for name, part in self.parts.items()}
+        self.unchanged = Unchanged(len(self.clients), list(self.parts), federation.model.scored)
 
     def evaluate(self, round_: int, collective: Collective) -> dict[str, Sums]:
         """Score the global and the personal models on the parts asked for: {"global"|"personal": {part: [2, E]}}."""
@@ -49,7 +51,7 @@ class Judge:
         if theta is not None:
             sums["global"] = evaluate_global(federation.model, theta, parts, collective)
         work = sum((part.sizes for part in parts.values()), np.zeros(len(self.clients)))
-        own: Sums = {name: np.zeros((2, len(self.clients))) for name in parts}
+        own = no_sums(federation.model, parts, len(self.clients))
         least = LEAST if federation.stacked is not None else 1
         dealt = Dealt(self.clients, work, collective, least)
         for chunk in self.chunks(dealt):
@@ -112,8 +114,8 @@ class Judge:
         }
 
     def summary(self, sums: np.ndarray, units: np.ndarray, clients: np.ndarray) -> dict[str, float | None]:
-        """Figures over these clients, from the sums of each [2, E] and what they count in units [E]."""
-        figures = over_clients(sums[:, clients], units[clients], self.federation.task)
+        """Figures over these clients, from the sums of each [2 + K, E] and what they count in units [1 + K, E]."""
+        figures = over_clients(sums[:, clients], units[:, clients], self.federation.task, self.federation.model.metrics)
         return {name: finite(value) for name, value in figures.items()}
 
 

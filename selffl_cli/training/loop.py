@@ -21,6 +21,7 @@ from ..engine.parallel.workers import forked_ranks
 from ..engine.store import disk_full
 from ..machine.allocator import keep_freed_memory
 from ..machine.environment import describe
+from ..metrics.judged_by import ACCURACY
 from ..runs.folder import ENVIRONMENT, PARTICIPATIONS
 from ..shards import Shards
 from .checkpointing import Checkpointing
@@ -169,7 +170,7 @@ class Training(Federation):
     def _reached(self, line: Line) -> bool:
         """Whether this evaluation found what `stop_at` asks for."""
         wanted = self.config.train.stop_at
-        accuracy = line["eval"].get("validation", {}).get("global", {}).get("accuracy")
+        accuracy = line["eval"].get("validation", {}).get("global", {}).get(ACCURACY.name)
         return wanted is not None and accuracy is not None and accuracy >= wanted
 
     def _account(self, cohort: Cohort, collective: Collective) -> Line:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..engine.evaluation import Sums
     from ..engine.flat import DevicePart, FlatModel
     from ..engine.store import ClientStore
+    from ..metrics.metric import Metric
     from ..shards import Shards
     from .judge import Judge
 
@@ -29,7 +30,7 @@ def write_clients(
     shards: Shards,
     sums: dict[str, Sums],
     judge: Judge,
-    metric: str,
+    metric: Metric,
     store: ClientStore,
     more: dict[str, np.ndarray] | None = None,
 ) -> None:
@@ -54,16 +55,19 @@ def write_clients(
         wide[judge.roles.scored] = values
         return pa.array(wide, from_pandas=True)
 
-    score = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
     names = ["client", "name", "group", "n_train", "n_validation", "n_test"]
     with parquet.ParquetFile(shards.path / "clients.parquet") as file:  # read_table would import pandas
         table = file.read(columns=names)
     columns: dict[str, object] = {name: table[name] for name in names}
     for kind, parts in sums.items():
         for part, values in parts.items():
-            columns[f"{part}_{kind}_{score}"], columns[f"{part}_{kind}_loss"] = spread(values[0]), spread(values[1])
-    if score == "nll":
-        columns |= {f"{part}_words": spread(values) for part, values in judge.units.items()}
+            columns[f"{part}_{kind}_{metric.sum_column}"] = spread(values[0])
+            columns[f"{part}_{kind}_loss"] = spread(values[1])
+            for further, summed in zip(judge.metrics[1:], values[2:], strict=True):
+                columns[f"{part}_{kind}_{further.sum_column}"] = spread(summed)
+    for place, one in enumerate(judge.metrics):
+        if one.count_column:
+            columns |= {f"{part}_{one.count_column}": spread(values[place]) for part, values in judge.units.items()}
     everyone = torch.arange(store.num_clients)
     columns[PARTICIPATIONS] = column(store.read(PARTICIPATIONS, everyone).cpu().numpy())
     for name, row in store.initial.items():

@@ -171,7 +171,7 @@ def test_lower_is_better_for_errors(tmp_path: Path) -> None:
         write_run(tmp_path, "good", seed, curve(0.5 + 0.1 * seed), metric="squared_error")
         write_run(tmp_path, "bad", seed, curve(0.9 + 0.11 * seed), metric="squared_error")
     results = collect(experiment(methods={"good": {}, "bad": {}}), tmp_path)
-    assert results.metric == "squared_error"
+    assert results.metric.name == "squared_error"
     summary = Summary(results, "rounds")
     assert summary.marks("", "test.personal.squared_error") == {"good": "best"}
     assert summary.marks("", "test.personal.worst_tenth") == {"good": "best"}

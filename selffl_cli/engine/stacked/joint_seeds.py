@@ -190,7 +190,7 @@ class Joined:
             torch.cat([work.data.y for work in works]),
             np.concatenate([work.data.sizes for work in works]),
         )
-        flat = FlatModel(module, flats[0].task, flats[0].device, flats[0].dtype, flats[0].bf16)
+        flat = FlatModel(module, flats[0].task, flats[0].device, flats[0].dtype, flats[0].bf16, flats[0].metrics)
         self.stacked = stacked_engine(flat, self.data, works[0].batches.batch_size)
 
     def train(self, works: list[Work]) -> list[Trained]:

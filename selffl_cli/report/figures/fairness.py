@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from ...metrics.metric import Metric
 from ..results import Run
 
 QUARTER = 0.25  # of the clients: the light ones have the fewest training samples, the heavy ones the most
@@ -15,17 +16,15 @@ QUARTER = 0.25  # of the clients: the light ones have the fewest training sample
 ALIKE = 1.25  # clients whose sizes differ by less than this factor are neither
 
 
-def client_scores(run: Run, metric: str) -> pd.DataFrame:
+def client_scores(run: Run, metric: Metric) -> pd.DataFrame:
     """Of every judged client with test samples: n_train, group, and the `personal` and `global` figure recorded."""
     clients = run.judged_clients()
     clients = clients[clients["n_test"] > 0]
-    kind = {"accuracy": "correct", "perplexity": "nll"}.get(metric, metric)
     found = {"n_train": clients["n_train"], "group": clients["group"]}
+    count = f"test_{metric.count_column}" if metric.count_column else "n_test"
     for model in ("personal", "global"):
-        if f"test_{model}_{kind}" in clients.columns:
-            total = clients[f"test_{model}_{kind}"]
-            words = metric == "perplexity"
-            found[model] = np.exp(total / clients["test_words"]) if words else total / clients["n_test"]
+        if f"test_{model}_{metric.sum_column}" in clients.columns:
+            found[model] = metric.of(clients[f"test_{model}_{metric.sum_column}"], clients[count])
     return pd.DataFrame(found)
 
 
@@ -58,13 +57,13 @@ def figures(scores: pd.DataFrame, higher_is_better: bool) -> dict[str, float]:
     return {name: value for name, value in made.items() if np.isfinite(value)}
 
 
-def final_points(points: pd.DataFrame, runs: Iterable[Run], metric: str) -> pd.DataFrame:
+def final_points(points: pd.DataFrame, runs: Iterable[Run], metric: Metric) -> pd.DataFrame:
     """The figures of each finished run's final models, as points of its last round."""
     frames = [points.head(0)]
     for run in runs:
         own = points[(points["label"] == run.label) & (points["seed"] == run.seed) & (points["setting"] == run.setting)]
         last = own.sort_values("round", kind="stable").tail(1).drop(columns=["what", "value"])
-        found = figures(client_scores(run, metric), metric == "accuracy")
+        found = figures(client_scores(run, metric), metric.higher_is_better)
         frame = pd.DataFrame([(f"test.{name}", value) for name, value in found.items()], columns=["what", "value"])
         frames.append(last.merge(frame, how="cross")[list(points.columns)])
     return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from ..figures.fairness import client_scores
 from ..pictures.series import AXES, X, over_seeds
 from ..pictures.style import COLOURS, DASHES
 from ..results import Results
@@ -39,8 +40,7 @@ def curve_data(results: Results) -> dict[str, Any]:
                             "lines": lines,
                         }
                     )
-    unit = "accuracy (%)" if results.percent(f"test.personal.{results.metric}") else results.metric.replace("_", " ")
-    return {"axes": {axis: AXES[axis][1] for axis in axes}, "unit": unit, "series": series}
+    return {"axes": {axis: AXES[axis][1] for axis in axes}, "unit": results.metric.head, "series": series}
 
 
 def _line(results: Results, label: str, setting: str, what: str, axis: X) -> list[list[float | None]]:
@@ -51,19 +51,17 @@ def _line(results: Results, label: str, setting: str, what: str, axis: X) -> lis
 
 
 def client_data(results: Results) -> dict[str, Any]:
-    """A point a client of the first setting: samples, and personal less global test accuracy (points)."""
+    """A point a client of the first setting: samples, and personal less global test figure (in `unit`)."""
     setting, series, left = next(iter(results.settings)), [], MOST_POINTS
     for index, label in enumerate(results.labels):
         points: list[list[float | None]] = []
         for run in results.finished:
             if run.label != label or run.setting != setting:
                 continue
-            frame = run.judged_clients()
-            names = {"n_train", "n_test", "test_personal_correct", "test_global_correct"}
-            if not names <= set(frame.columns):
+            frame = client_scores(run, results.metric).head(left)
+            if not {"personal", "global"} <= set(frame.columns):
                 continue
-            frame = frame[frame["n_test"] > 0].head(left)
-            gain = 100 * (frame["test_personal_correct"] - frame["test_global_correct"]) / frame["n_test"]
+            gain = results.metric.scale * (frame["personal"] - frame["global"])
             points += [[_short(a), _short(b), None] for a, b in zip(frame["n_train"], gain, strict=True)]
             left -= len(frame)
         if points:

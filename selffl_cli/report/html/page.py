@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from ...metrics.metric import Metric
 from ..ledger import Entry
 from ..results import Results
 from ..safe_text import html
@@ -37,7 +38,7 @@ def html_page(
         _claims(results, entries) if entries else "",
         _chart(),
         *(_section(table, opened=number == 0) for number, table in enumerate(tables)),
-        _clients() if clients["series"] else "",
+        _clients(results.metric) if clients["series"] else "",
         _runs(results, folder),
         f"<section><h2>Make it again</h2><pre>{html(command)}</pre></section>",
         _notes(results),
@@ -129,13 +130,15 @@ def _chart() -> str:
     )
 
 
-def _clients() -> str:
+def _clients(metric: Metric) -> str:
+    better = "Above" if metric.higher_is_better else "Below"
     return (
         "<details><summary><h2>Who gains</h2></summary>"
         '<div id="client-legend" class="controls" role="group" aria-label="methods shown"></div>'
         '<svg id="client-plot" viewBox="0 0 900 360" role="img" aria-label="Gain of each client by its number of '
-        'training samples"></svg><p class="note">A point is a client of one seed. Above zero, its personal model is '
-        "better on its test data than the global model (accuracy points).</p></details>"
+        'training samples"></svg><p class="note">A point is a client of one seed. '
+        f"{better} zero, its personal model is better on its test data than the global model ({metric.unit})."
+        "</p></details>"
     )
 
 

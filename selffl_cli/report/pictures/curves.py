@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ...metrics.names import words
 from ..results import Results
 from .multiples import multiples
 from .series import AXES, X, over_seeds
@@ -37,7 +36,7 @@ def curves(results: Results, out: Path, x: X) -> str | None:
             ax.set_title(title)
         hide_unused(axes, len(panels))
         for ax in axes[:, 0]:
-            ax.set_ylabel(words(results.metric))
+            ax.set_ylabel(results.metric.head)
         for ax in lowest(axes, len(panels)):
             ax.set_xlabel(AXES[x][1])
         legend_above(fig, axes)
@@ -96,7 +95,7 @@ def _panel(ax: Any, results: Results, look: dict[str, Look], setting: str, what:
     if not finals:
         return
     values = np.concatenate([part.to_numpy() for part in finals])
-    if results.metric != "accuracy":
+    if not results.metric.percent:
         if (values > 0).all() and values.max() > 20 * values.min():
             ax.set_yscale("log")
         return

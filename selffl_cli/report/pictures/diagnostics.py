@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...metrics.names import words as metric_words
 from ..compare import Summary
+from ..figures.fairness import client_scores
 from ..results import Results
 from .series import over_seeds
 from .style import PAGE, Look, figure, hide_unused, legend_above, looks, lowest, plain_log, save
@@ -88,22 +88,15 @@ def _log(ax: Any) -> None:
 
 def client_gain(results: Results, label: str, setting: str) -> pd.DataFrame:
     """n_train and gain (personal minus global test accuracy in points, or error) of each client and seed."""
-    kind = {"accuracy": "correct", "perplexity": "nll"}.get(results.metric, results.metric)
-    frames = []
+    metric, frames = results.metric, []
     for run in results.finished:
         if run.label != label or run.setting != setting:
             continue
-        clients = run.judged_clients()
-        columns = [f"test_personal_{kind}", f"test_global_{kind}"]
-        if not set(columns) <= set(clients.columns):
+        clients = client_scores(run, metric)
+        if not {"personal", "global"} <= set(clients.columns):
             continue
-        clients = clients[clients["n_test"] > 0].dropna(subset=columns)
-        if kind == "nll":
-            own, shared = (np.exp(clients[column] / clients["test_words"]) for column in columns)
-        else:
-            scale = 100.0 if kind == "correct" else 1.0
-            own, shared = (scale * clients[column] / clients["n_test"] for column in columns)
-        gain = own - shared
+        clients = clients.dropna(subset=["personal", "global"])
+        gain = metric.scale * (clients["personal"] - clients["global"])
         frames.append(pd.DataFrame({"n_train": clients["n_train"], "gain": gain}))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["n_train", "gain"])
 
@@ -121,7 +114,7 @@ def gains(results: Results, out: Path) -> str | None:
     look = looks(results.labels)
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
-    unit = "points" if results.metric == "accuracy" else metric_words(results.metric)
+    unit = results.metric.unit
     sizes = pd.concat([frame["n_train"] for _, frame in found])
     alike = _alike(sizes)
     across = "training samples of the client"
@@ -150,7 +143,7 @@ def gains(results: Results, out: Path) -> str | None:
                 ax.plot(middle["n_train"], middle["gain"], color="black", marker="o", markersize=3)
             ax.axhline(0, color="#666666", linewidth=0.8)
             better, worse = (100 * share for share in (frame["gain"].gt(0).mean(), frame["gain"].lt(0).mean()))
-            if results.metric != "accuracy":
+            if not results.metric.higher_is_better:
                 better, worse = worse, better
             ax.set_title(f"{label}: {better:.0f} % gain, {worse:.0f} % lose")
             if not alike and frame["n_train"].max() > 10 * max(frame["n_train"].min(), 1):
@@ -188,7 +181,7 @@ def worst_tenth(results: Results, summary: Summary, out: Path) -> str | None:
     ]
     if not labels:
         return None
-    scale = 100 if results.metric == "accuracy" else 1
+    scale = results.metric.scale
     with figure(1, 1, 3.5, 0.9 + 0.36 * len(labels)) as (fig, axes):
         ax = axes[0, 0]
         for offset, model, colour, hatch in (
@@ -214,6 +207,6 @@ def worst_tenth(results: Results, summary: Summary, out: Path) -> str | None:
         ax.set_yticks(range(len(labels)), labels)
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(f"test {metric_words(results.metric)} of the worst tenth of clients")
+        ax.set_xlabel(f"test {results.metric.head} of the worst tenth of clients")
         legend_above(fig, axes)
         return save(fig, out, "worst-tenth")

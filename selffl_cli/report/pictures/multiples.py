@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ...metrics.names import words
 from ..results import Results
 from .series import AXES, X, over_seeds
 from .style import COLOURS, DASHES, PAGE, figure, hide_unused, legend_above, lowest, save
@@ -32,8 +31,9 @@ def multiples(results: Results, out: Path, x: X) -> str | None:
     labels = [label for label in results.labels if any(len(bands[label, *line[:2]]) for line in lines)]
     if not labels:
         return None
-    scale = 100 if results.metric == "accuracy" else 1
-    limits = _limits([band for band in bands.values() if len(band)], scale, results.metric)
+    scale = results.metric.scale
+    bands_drawn = [band for band in bands.values() if len(band)]
+    limits = _limits(bands_drawn, scale) if results.metric.percent else None
     compared = lines if len(results.settings) > 1 else lines[:1]
     rows = -(-len(labels) // COLUMNS)
     with figure(rows, COLUMNS, PAGE, 0.7 + 1.5 * rows, sharex=True, sharey=True) as (fig, axes):
@@ -54,7 +54,7 @@ def multiples(results: Results, out: Path, x: X) -> str | None:
             axes[0, 0].xaxis.set_major_locator(MaxNLocator(4))
         hide_unused(axes, len(labels))
         for ax in axes[:, 0]:
-            ax.set_ylabel(f"test {words(results.metric)}")
+            ax.set_ylabel(f"test {results.metric.head}")
         for ax in lowest(axes, len(labels)):
             ax.tick_params(labelbottom=True)
         fig.supxlabel(AXES[x][1], fontsize=8)
@@ -85,9 +85,9 @@ def _draw(ax: Any, band: pd.DataFrame, scale: float, i: int, name: str) -> None:
     ax.fill_between(band["x"], low, high, color=COLOURS[i], alpha=0.15, linewidth=0)
 
 
-def _limits(bands: list[pd.DataFrame], scale: float, metric: str) -> tuple[float, float] | None:
+def _limits(bands: list[pd.DataFrame], scale: float) -> tuple[float, float] | None:
     """The frame: where curves end, without those that end far below all others, and the start of learning."""
-    if metric != "accuracy" or not bands:
+    if not bands:
         return None
     ends = scale * np.array([band["mean"].iloc[-1] for band in bands])
     quarter, half = np.nanquantile(ends, [0.25, 0.5])

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ...metrics.intervals import t_interval
-from ...metrics.names import words
 from ..compare import Summary, higher_is_better
 from ..heads import head
 from ..results import Results, short_text
@@ -39,7 +38,7 @@ def sweep(results: Results, summary: Summary, out: Path) -> list[str]:
         return []
     names = []
     main = f"test.personal.{results.metric}"
-    head = f"personal {words(results.metric)}"
+    head = f"personal {results.metric.head}"
     if main in summary.whats:
         names.append(_grid(results, summary, out, "sweep", key, [(main, head)]))
     shown = [(what, text) for what, text in UNCERTAINTY if what in summary.whats]
@@ -74,7 +73,7 @@ def _grid(results: Results, summary: Summary, out: Path, name: str, key: str, wh
                 _line(ax, results, summary, label, what, sorted(panels[title]), look[label])
             if what == whats[0][0]:
                 ax.set_title(title)
-            _scales(ax, panels[title], what)
+            _scales(ax, panels[title], results.percent(what))
         hide_unused(axes, len(places))
         for row, ax in enumerate(axes[:, 0]):
             ax.set_ylabel(whats[row][1] if len(whats) > 1 else whats[0][1])
@@ -115,7 +114,7 @@ def _reveals(summary: Summary, label: str, points: list[tuple[float, str]]) -> b
     return any(summary.interval(setting, label, "method.s0") is not None for _, setting in points)
 
 
-def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
+def _scales(ax: Any, points: list[tuple[float, str]], share: bool) -> None:
     """Logarithmic where the values are positive and span more than a decade."""
     xs = [x for x, _ in points]
     if min(xs) > 0 and max(xs) > 10 * min(xs):
@@ -124,7 +123,7 @@ def _scales(ax: Any, points: list[tuple[float, str]], what: str) -> None:
         ax.minorticks_off()
     ys = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()] or [np.empty(0)])
     ys = ys[np.isfinite(ys)]
-    if not what.endswith("accuracy") and ys.size and ys.min() > 0 and ys.max() > 10 * ys.min():
+    if not share and ys.size and ys.min() > 0 and ys.max() > 10 * ys.min():
         ax.set_yscale("log")
         plain_log(ax.yaxis)
 
@@ -191,12 +190,12 @@ def heat_map(results: Results, summary: Summary, out: Path) -> str | None:
         ax = axes[0, 0]
         ax.grid(visible=False)
         image = ax.imshow(grid if higher else -grid, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-        _write_cells(ax, grid, stars, limit, 1 if results.metric == "accuracy" else 2)
+        _write_cells(ax, grid, stars, limit, 1 if results.metric.percent else 2)
         ax.set_yticks(range(len(others)), others)
         titles = [head(title) for _, _, title in columns]
         wide = max(len(line) for title in titles for line in title.split("\n")) > 11  # letters of a column
         ax.set_xticks(range(len(columns)), titles, rotation=30 if wide else 0, ha="right" if wide else "center")
-        unit = "points" if results.metric == "accuracy" else words(results.metric)
+        unit = results.metric.unit
         ax.set_title(f"difference to {reference} ({unit})\n* 95 % interval excludes 0")
         bar = fig.colorbar(image, ax=ax, ticks=[-limit, 0, limit], shrink=0.9, extend="both")
         bar.ax.set_yticklabels(["worse", "equal", "better"])

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from ...metrics.intervals import Interval, t_interval
-from ...metrics.names import words
 from ..pictures.style import COLUMN, PAGE, figure, hide_unused, legend_above, looks, save
 from ..results import SIZE, Results
 from ..tables import Cell, Table, table_markdown, write_csv
@@ -36,7 +35,7 @@ def judged(results: Results) -> str:
 
 def named(results: Results) -> str:
     """The figure's name without its unit, since changes are in per cent of it."""
-    return words(results.metric).removesuffix(" (%)")
+    return results.metric.words
 
 
 def relative(results: Results) -> pd.DataFrame:
@@ -164,7 +163,7 @@ def replay_section(results: Results, folder: Path) -> str:
         text += [
             f"`{judged(results)}` at the end, over the test samples of all periods, against the same method and seed "
             "without a memory; 95 % t intervals over seeds of the paired change. "
-            + ("Below 0 is better." if results.metric != "accuracy" else "Above 0 is better."),
+            + ("Above 0 is better." if results.metric.higher_is_better else "Below 0 is better."),
             table_markdown(by_size(results, change)),
             f"![replay]({draw_sizes(results, change, folder)}.png)\n\n[SVG](replay.svg); by seed: [CSV](replay.csv)",
         ]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...metrics import names
 from ..figures.fairness import client_scores
 from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save
 
@@ -31,7 +30,7 @@ def fairness(results: Results, summary: Summary, out: Path) -> str | None:
             panels.append((f"{model} models: groups", model, labels, True))
     if not panels:
         return None
-    scale = 100 if results.metric == "accuracy" else 1
+    scale = results.metric.scale
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     height = 0.9 + rows * (0.6 + 0.24 * max(len(labels) for _, _, labels, _ in panels))
@@ -45,7 +44,7 @@ def fairness(results: Results, summary: Summary, out: Path) -> str | None:
             ax.set_ylim(len(labels) - 0.5, -0.5)
             ax.grid(axis="y", visible=False)
             ax.set_title(title)
-            ax.set_xlabel(f"test {names.words(results.metric)}")
+            ax.set_xlabel(f"test {results.metric.head}")
         hide_unused(axes, len(panels))
         legend_above(fig, axes)
         return save(fig, out, "fairness")

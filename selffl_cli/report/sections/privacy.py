@@ -77,7 +77,7 @@ def privacy_picture(results: Results, summary: Summary, out: Path) -> str | None
         return None
     setting = next(iter(results.settings))
     look = looks(results.labels)
-    scale = 100 if results.metric == "accuracy" else 1
+    scale = results.metric.scale
     shown = []
     for model in ("global", "personal"):
         for label in results.labels:
@@ -107,6 +107,6 @@ def privacy_picture(results: Results, summary: Summary, out: Path) -> str | None
             ax.axvline(0.5, color="#666666", linewidth=0.8, linestyle="--")
             ax.set_title(f"{model} models")
             ax.set_xlabel("membership inference: AUC (0.5 = guessing)")
-        axes[0, 0].set_ylabel("test accuracy (%)" if scale == 100 else "test error")
+        axes[0, 0].set_ylabel(f"test {results.metric.head}")
         legend_above(fig, axes, columns=3)
         return save(fig, out, "privacy")
