@@ -15,7 +15,11 @@ DATASETS = {
     "snips": ("data_prep.sets.snips", "SNIPS, 14,484 voice commands in seven intents, for a language model."),
     "snips-tags": ("data_prep.sets.snips_tags", "SNIPS with slot tags, for a tagger; a canary can be planted."),
     "table": ("data_prep.sets.table", "Your own table: rows with a client, a target and features or a text."),
+    "images": ("data_prep.sets.images", "Your own pictures, as folders CLIENT/LABEL or by a table."),
+    "leaf": ("data_prep.sets.leaf", "Files in LEAF's format: pictures, texts or vectors by user."),
     "tags": ("data_prep.sets.tags", "Your own tagged texts, for a tagger; a canary can be planted."),
+    "wisdm": ("data_prep.sets.wisdm", "WISDM, six activities of 36 people by the accelerometer of a phone."),
+    "speeches": ("data_prep.sets.speeches", "State of the Union addresses by president, 1790 to 2021."),
     "shakespeare": ("data_prep.sets.shakespeare", "Shakespeare's plays, by role, for a language model."),
     "sent140": ("data_prep.sets.sent140", "Sentiment140 tweets, positive or negative, by user or dealt out."),
 }

@@ -20,19 +20,26 @@ from .parquet import broken, opened
 MODES = {1: "L", 3: "RGB"}
 
 
-def decode(encoded: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray:
-    """A PNG or JPEG as uint8 [channels, height, width]; SelfflError when it is broken or of another size."""
+MOST_PIXELS = 1 << 26  # of a picture that is to be resized
+
+
+def decode(encoded: bytes, shape: tuple[int, ...], where: str, resize: bool = False) -> np.ndarray:
+    """A PNG or JPEG as uint8 [channels, height, width]; SelfflError when it is broken, or of another size and not to
+    be resized."""
     from PIL import Image
 
     channels, height, width = shape
     try:
         with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
-            if image.size != (width, height):  # looked at before a pixel is decoded
+            if resize and image.size[0] * image.size[1] > MOST_PIXELS:
+                raise SelfflError(f"{where}: has more than {MOST_PIXELS:,} pixels; make it smaller first")
+            if image.size != (width, height) and not resize:  # looked at before a pixel is decoded
                 raise SelfflError(
                     f"{where}: is {image.size[0]}x{image.size[1]} pixels, not {width}x{height}; "
                     "bring the file as published"
                 )
-            pixels = np.asarray(_eight_bits(image, where).convert(MODES[channels]))
+            eight = _eight_bits(image, where).convert(MODES[channels])
+            pixels = np.asarray(eight if image.size == (width, height) else eight.resize((width, height)))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise SelfflError(f"{where}: no whole PNG or JPEG image ({reason}); bring the file as published") from None
@@ -55,6 +62,17 @@ def _eight_bits(image: Any, where: str) -> Any:
         wide = np.asarray(image).astype(np.int64)
         return Image.fromarray(((wide * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8))
     return image
+
+
+def head(path: Path) -> tuple[tuple[int, int], bool]:
+    """Width and height of a PNG or JPEG, and whether it is grey, from its header alone."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            return image.size, image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise SelfflError(f"{path}: no whole PNG or JPEG image; mend it, or take it out") from None
 
 
 def decode_all(encoded: Iterable[bytes], count: int, shape: tuple[int, int, int], where: str) -> np.ndarray:

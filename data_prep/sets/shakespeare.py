@@ -74,14 +74,15 @@ def load(options: Options, source: Path | None) -> WordPool:
 
 def read(source: Path) -> list[Role]:
     """Roles in order of their first speech. SelfflError for a file that is neither of the two layouts."""
-    content = _text(source)
+    content = read_text(source)
     roles = list(_objects(source, content) if content.lstrip().startswith("{") else _plain(content))
     if not roles:
         raise SelfflError(f"{source}: holds no speeches; give --source {SOURCE}")
     return roles
 
 
-def _text(source: Path) -> str:
+def read_text(source: Path) -> str:
+    """The text of a file, unpacked; SelfflError where it cannot be read, or is larger than any such source."""
     try:
         with _open(source) as stream:
             data = stream.read(LIMIT + 1)

@@ -57,6 +57,22 @@ class Encoder:
         return np.array(flat, np.int32).reshape(-1, self.limit)
 
 
+class Characters(Encoder):
+    """The same for characters. A line end is one, too, and is called <n>: a vocabulary has a token a line."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(lower=False, limit=limit)
+
+    def encode(self, texts: Iterable[str]) -> np.ndarray:
+        """int32 [n, limit]: indices of the last `limit` characters, padded with 0 at the end."""
+        index, flat = self.index, array("i")
+        for whole in texts:
+            row = [index.setdefault("<n>" if c in "\r\n" else c, len(index)) for c in whole[-self.limit :]]
+            flat.extend(row)
+            flat.extend([PADDING] * (self.limit - len(row)))
+        return np.array(flat, np.int32).reshape(-1, self.limit)
+
+
 def vocabulary(x: np.ndarray, size: int, min_count: int, max_words: int) -> np.ndarray:
     """Indices of the at most `max_words` tokens seen at least `min_count` times in `x`, the most frequent
     first.
