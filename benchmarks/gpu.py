@@ -43,7 +43,7 @@ from selffl_cli.engine.sequential import SequentialCohort
 from selffl_cli.engine.stacked.chunk import Runner
 from selffl_cli.engine.stacked.cuda import set_precision
 from selffl_cli.engine.stacked.engine import Stacked, StackedCohort, stacked_engine
-from selffl_cli.engine.stacked.joint_seeds import Place, Together
+from selffl_cli.engine.stacked.joint_seeds import SharedSeat, Together
 from selffl_cli.engine.stacked.layers import StackedConv2d
 from selffl_cli.engine.stacked.lstm import StackedLSTMLayers, fused_cell, plain_cell
 from selffl_cli.engine.store import ClientStore
@@ -398,7 +398,7 @@ def side_by_side(runs: list[PlannedRun], device: torch.device, rounds: int) -> t
     places = [together.place() for _ in runs]
     begun = time.perf_counter()
 
-    def train(run: PlannedRun, place: Place) -> None:
+    def train(run: PlannedRun, place: SharedSeat) -> None:
         place.enter()
         try:
             controls = Controls(

@@ -24,7 +24,7 @@ from .tree import by_folder, one_place
 
 KINDS: dict[int, np.dtype[Any]] = {0x08: np.dtype(np.uint8), 0x0C: np.dtype(">i4")}
 GZIP = b"\x1f\x8b"  # how a gzip file begins
-MOST = 1 << 30  # bytes of values in one file; MNIST has 47 million
+MOST_BYTES = 1 << 30  # bytes of values in one file; MNIST has 47 million
 
 
 def collect(
@@ -98,7 +98,7 @@ def parse(stream: IO[bytes], kind: int, dimensions: int) -> np.ndarray:
         raise _Wrong("is cut within its header")
     shape = struct.unpack(f">{dimensions}I", head)
     size = math.prod(shape) * KINDS[kind].itemsize
-    if size > MOST:
+    if size > MOST_BYTES:
         raise _Wrong(f"announces {size:,} bytes, more than any file of this kind has")
     content = bytearray()
     while len(content) <= size and (chunk := stream.read(min(1 << 20, size + 1 - len(content)))):

@@ -36,7 +36,7 @@ CITATION = "A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 BATCHES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 PICKLES = re.compile(r"(data_batch_[1-5]|test_batch|batches\.meta)$")
-MOST = 1 << 29  # bytes of one file once unpacked; the largest has 47 million
+MOST_BYTES = 1 << 29  # bytes of one file once unpacked; the largest has 47 million
 
 
 class Options(PrepareOptions):
@@ -115,8 +115,8 @@ def _read_binary(source: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
 
 def _records(stream: IO[bytes], where: str) -> np.ndarray:
     """Records of one batch, uint8 [n, RECORD]."""
-    content = stream.read(MOST + 1)
-    if not content or len(content) % RECORD or len(content) > MOST:
+    content = stream.read(MOST_BYTES + 1)
+    if not content or len(content) % RECORD or len(content) > MOST_BYTES:
         raise SelfflError(
             f"{where}: {len(content):,} bytes are not a whole number of images ({RECORD:,} bytes each); "
             "bring the file as published"
@@ -128,9 +128,9 @@ def _read_jpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of JPEG files that lie end to end: image i is jpeg[offsets[i] : offsets[i + 1]]."""
     try:
         with lzma.open(path) as stream:
-            content = stream.read(MOST + 1)
-        if len(content) > MOST:
-            raise ValueError(f"unpacks to more than {MOST:,} bytes")
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"unpacks to more than {MOST_BYTES:,} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             jpeg, offsets, labels = (arrays[name] for name in ("jpeg", "offsets", "labels"))
     except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:

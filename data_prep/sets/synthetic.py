@@ -24,7 +24,7 @@ from ..dealing.pool import Pool, PrepareOptions, generator
 
 DIMENSION, CLASSES = 60, 10
 LEAST, LOG_MEAN, LOG_SPREAD = 50, 4.0, 2.0
-MOST = 20_000_000  # samples; a float32 row has 240 bytes
+MOST_SAMPLES = 20_000_000  # samples; a float32 row has 240 bytes
 BLOCK = 4096  # clients drawn at once; 600 weights each
 UNUSED: dict[str, Any] = {"hidden": True}
 
@@ -61,7 +61,7 @@ def load(options: Options, source: Path | None) -> Pool:
         sizes = LEAST + np.exp(LOG_MEAN + LOG_SPREAD * normal("sizes", clients)).astype(np.int64)
     else:
         sizes = np.full(clients, options.samples)
-    if sizes.sum() > MOST:
+    if sizes.sum() > MOST_SAMPLES:
         raise UsageError(
             f"synthetic: {clients:,} clients have {sizes.sum():,} samples; ask for fewer --clients, or fewer --samples"
         )

@@ -79,7 +79,7 @@ class WakeWordOptions(PrepareOptions):
         return value
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """A row of the data before it has a number: sorted by part and client, as shards are."""
 
     part: int
@@ -169,7 +169,7 @@ def load(options: WakeWordOptions, source: Path, stage: Stage, citation: str) ->
     heard = channels(asked, options.seed, stage) if asked.simulated else Channels(options.seed)
     jobs, speakers = _jobs(asked, options)
     places = sorted(
-        Place(job.part, asked.client[number] if device < 0 else device, job.key, number)
+        RowPlace(job.part, asked.client[number] if device < 0 else device, job.key, number)
         for number, job in enumerate(jobs)
         for device in job.devices
     )

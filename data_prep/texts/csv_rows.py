@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO
 
 MAX_LINE = 1 << 16  # bytes of a row; a tweet of 140 characters never needs 2,000
-CHUNK = 1 << 16
+READ_BYTES = 1 << 16
 SHOWN = 5  # lines named for each kind of trouble
 QUOTED_START = re.compile(rb'"[^"\r\n]{0,20}","')  # how a row with quotes begins
 PLAIN_START = re.compile(rb"-?[\d.]{1,4},\d")
@@ -45,7 +45,7 @@ def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
     \\n ends a line; in a file whose beginning has none, \\r does.
     """
-    buffer = stream.read(CHUNK)
+    buffer = stream.read(READ_BYTES)
     end = b"\r" if b"\r" in buffer and b"\n" not in buffer else b"\n"
     number, skipping = 1, False
     while buffer:
@@ -58,7 +58,7 @@ def lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             if not skipping:
                 yield number, rest[: MAX_LINE + 1]
             rest, skipping = b"", True
-        if not (more := stream.read(CHUNK)):
+        if not (more := stream.read(READ_BYTES)):
             if rest and not skipping:
                 yield number, rest
             return

@@ -17,7 +17,7 @@ from selffl_cli import methods, models
 from selffl_cli.config.experiment import Experiment, TrainConfig
 from selffl_cli.config.run import ENGINE_VERSION, RunConfig
 from selffl_cli.files.checksums import seal
-from selffl_cli.finished.run import Scored
+from selffl_cli.finished.run import FinishedRun
 from selffl_cli.planning.tuning import FILE as TUNING
 from selffl_cli.planning.tuning import tuned
 from selffl_cli.report.collect import collect
@@ -110,7 +110,7 @@ def report(folder: Path) -> object:
 
 def score(folder: Path) -> object:
     run = RunFolder.open(folder / RUN)
-    return Scored.open(run.path, folder / "shards").summaries(["test"])
+    return FinishedRun.open(run.path, folder / "shards").summaries(["test"])
 
 
 def start(folder: Path) -> object:

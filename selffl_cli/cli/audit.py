@@ -11,7 +11,7 @@ import typer
 from . import options as opt
 
 if TYPE_CHECKING:
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
 
 Runs = Annotated[
     list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False, callback=opt.only_runs)
@@ -65,15 +65,15 @@ def sensitivity(runs: Runs, data: Data = None) -> None:
 
 
 def _audit(
-    name: str, runs: list[Path], data: Path | None, attack: Callable[[Scored], dict[str, float]], note: str
+    name: str, runs: list[Path], data: Path | None, attack: Callable[[FinishedRun], dict[str, float]], note: str
 ) -> None:
     import torch
 
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
     from .terminal import Terminal
 
     torch.set_num_threads(1)
-    opened = [(path, Scored.open(path, data)) for path in runs]  # all of them, before any is attacked
+    opened = [(path, FinishedRun.open(path, data)) for path in runs]  # all of them, before any is attacked
     made = []
     with Terminal(stderr=True).status("starting") as status:
         for number, (path, run) in enumerate(opened, 1):

@@ -18,7 +18,7 @@ from . import options as opt
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
     from ..metrics.metric import Metric
 
 
@@ -64,11 +64,11 @@ def eval_(
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     import torch
 
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
     from .terminal import Terminal
 
     torch.set_num_threads(1)
-    scored = [Scored.open(path, data) for path in runs]
+    scored = [FinishedRun.open(path, data) for path in runs]
     if verify:
         from .verify import print_verdicts
 
@@ -152,7 +152,7 @@ def shown(value: object, percent: bool) -> str:
     return f"{100 * value:.1f}" if percent else f"{value:.3g}"
 
 
-def _write_predictions(run: Scored, parts: list[str], folder: Path) -> None:
+def _write_predictions(run: FinishedRun, parts: list[str], folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SHORT = {"clients": "-c", "partition": "-p", "seed": "-s"}
-PATIENCE = 2.0  # seconds before a spinner shows
+SPINNER_SECONDS = 2.0  # seconds before a spinner shows
 
 
 class DataSets(TyperGroup):
@@ -174,11 +174,11 @@ def _prepare(name: str, given: dict[str, Any], out: Path, source: str | None, fo
 
 @contextmanager
 def _spinner(console: Console) -> Iterator[Callable[[str], None]]:
-    """In a terminal, what is being done, once it takes longer than `PATIENCE`."""
+    """In a terminal, what is being done, once it takes longer than `SPINNER_SECONDS`."""
     from rich.text import Text
 
     status = console.status("starting …")
-    timer = threading.Timer(PATIENCE, status.start)
+    timer = threading.Timer(SPINNER_SECONDS, status.start)
     timer.daemon = True
     if console.is_terminal:
         timer.start()

@@ -15,7 +15,7 @@ from .start import How, read_data
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..planning.rerun import Place
+    from ..planning.rerun import RerunPaths
 
 
 def rerun(
@@ -45,7 +45,7 @@ def rerun(
     when a number differs.
     """
     with uncollected():
-        from ..planning.rerun import Place
+        from ..planning.rerun import RerunPaths
         from .terminal import Terminal
 
     how = How(
@@ -60,11 +60,11 @@ def rerun(
     places = read_data(list(data or []))
     if places.spec is not None:
         raise UsageError(f"--data '{places.spec}': the record names its data set; give the folder where the data is")
-    place = Place(runs, places.folder, places.shards, source, init)
+    place = RerunPaths(runs, places.folder, places.shards, source, init)
     train_again(run, place, how, dry_run, Terminal())
 
 
-def train_again(record: Path, place: Place, how: How, dry_run: bool, console: Console) -> None:
+def train_again(record: Path, place: RerunPaths, how: How, dry_run: bool, console: Console) -> None:
     """Carry out the recorded run in another place and say whether its numbers came out the same; SelfflError if not."""
     from ..finished.verify import other_machine
     from ..machine.devices import default_device

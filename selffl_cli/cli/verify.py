@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
 
 SHOWN = 3  # figures that differ, named
 
 
-def print_verdicts(scored: Sequence[Scored], console: Console) -> None:
+def print_verdicts(scored: Sequence[FinishedRun], console: Console) -> None:
     """A line or more for each run; SelfflError at the end when one is not equal."""
     from ..finished.verify import other_machine, verify
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import field_validator
 
 from ..registry import short
-from . import memory as replay
+from . import memory as memories
 from .train import YOUNGER, TrainConfig
 from .validation import FILE_NAME, ExperimentName, Strict
 
@@ -71,7 +71,7 @@ class RunConfig(Strict):
             del content["code"]
         if self.noise is None:
             del content["noise"]
-        if not replay.sized(self.train.memory):
+        if not memories.sized(self.train.memory):
             content["train"]["memory_size"] = None
         for name in YOUNGER:  # an option that is off leaves the key as it was before there was one
             if content["train"][name] == TrainConfig.model_fields[name].get_default():

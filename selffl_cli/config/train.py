@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..registry import reference
-from . import memory as replay
+from . import memory as memories
 from . import privacy as privacy_options
 from . import sampler as sampler_options
 from .spec import format_spec, parse_spec
@@ -67,7 +67,7 @@ class TrainConfig(Strict):
     @field_validator("memory")
     @classmethod
     def _memory(cls, value: str) -> str:
-        return replay.canonical(value)
+        return memories.canonical(value)
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -112,7 +112,7 @@ class TrainConfig(Strict):
             )
         if self.local_epochs and self.local_steps:
             raise ValueError("give local_epochs or local_steps, not both")
-        replay.consistent(self.periods, self.memory, self.memory_size)
+        memories.consistent(self.periods, self.memory, self.memory_size)
         if self.clients_per_round and self._poisson():
             raise ValueError("poisson's q sets how many clients a round has; leave clients_per_round out")
         return self

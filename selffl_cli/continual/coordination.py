@@ -19,7 +19,7 @@ from ..engine.parallel.collective import Dealt
 from .gradients import Gradients, LastLayer
 from .relaxation import minimise
 
-KEPT = 256 * 2**20  # bytes of gradients that a rank holds; those of further clients are computed anew when needed
+GRADIENT_BYTES = 256 * 2**20  # that a rank holds; those of further clients are computed anew when needed
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Clients:
         self.layer, self.data = layer, data
         self.factors: list[Tensor | None] = [None] * len(data)
         self.held: dict[int, Gradients] = {}
-        self.room = KEPT
+        self.room = GRADIENT_BYTES
         self.grams = []
         for i in range(len(data)):
             gram = self.of(i).gram()

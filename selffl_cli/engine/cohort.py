@@ -234,7 +234,7 @@ class Cohort(ABC):
         self.counts.per_client.update(figures)
 
 
-def held(step: Step) -> list[Any]:
+def closure_values(step: Step) -> list[Any]:
     """What a step's function has closed over."""
     return [cell.cell_contents for cell in getattr(step, "__closure__", None) or ()]
 

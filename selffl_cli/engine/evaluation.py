@@ -22,7 +22,7 @@ from .parallel.collective import Collective, Dealt
 
 BATCH, BATCH_VALUES = 512, 512 * 28 * 28  # an evaluation batch: at most so many samples and numbers (see `batch`)
 GPU_TIMES = 32  # as many on a GPU, which has no cache to keep them in
-CHUNK, CHUNK_BYTES = 32, 4 * 2**20  # personal models that a rank holds at once: at most so many clients and bytes
+CHUNK_CLIENTS, CHUNK_BYTES = 32, 4 * 2**20  # personal models that a rank holds at once: at most so many and so large
 
 # {part: [2 + K, M]}: sums over each client's samples of the score (correct, squared error, …), of the loss, and of the
 # scores of the K metrics that are recorded beside the task's own
@@ -96,7 +96,7 @@ def client_sums(scores: Tensor, offsets: np.ndarray) -> np.ndarray:
     return np.array([scores[:, begin:end].sum(1).numpy() for begin, end in pairwise(offsets)]).T
 
 
-def chunks(dealt: Dealt, in_blocks: bool = False, size: int = CHUNK) -> Iterator[np.ndarray]:
+def chunks(dealt: Dealt, in_blocks: bool = False, size: int = CHUNK_CLIENTS) -> Iterator[np.ndarray]:
     """This rank's clients, `size` at a time, as ids; `in_blocks`: none beside those of another block."""
     own, block = dealt.clients[dealt.local], dealt.block[dealt.local]
     ends = np.flatnonzero(np.diff(block)) + 1 if in_blocks else np.zeros(0, np.int64)

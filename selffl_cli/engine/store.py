@@ -25,7 +25,7 @@ from ..errors import SelfflError
 
 LONG = 64  # bytes; shorter rows (a variance, a count) are kept in memory: a page on disk would cost 4096 for each
 HELD = 32 * 2**20  # bytes of a file's pages a process may keep in its memory before it gives them back
-CHUNK = 16 * 2**20  # bytes of packed rows handled at once
+PACKED_BYTES = 16 * 2**20  # bytes of packed rows handled at once
 
 
 def shared_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -230,7 +230,7 @@ class ClientStore:
     def pack(self, clients: np.ndarray) -> Iterator[np.ndarray]:
         """All rows of `clients` as records, some at a time; `unpack` is its inverse."""
         record = self.record
-        step = max(1, CHUNK // record.itemsize)
+        step = max(1, PACKED_BYTES // record.itemsize)
         for begin in range(0, len(clients), step):
             ids = torch.from_numpy(clients[begin : begin + step])
             records = np.zeros(len(ids), record)

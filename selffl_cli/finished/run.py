@@ -31,14 +31,14 @@ from ..training.federation import judged_parts, of_scored
 
 
 @dataclass
-class Scored:
+class FinishedRun:
     """A finished run with its data and models at hand."""
 
     folder: RunFolder
     shards: Shards
 
     @classmethod
-    def open(cls, path: Path, data: Path | None) -> Scored:
+    def open(cls, path: Path, data: Path | None) -> FinishedRun:
         """The run in `path`, on the shards it was trained on (or the same ones, now at `data`)."""
         folder = RunFolder.open(path)
         if folder.result is None:

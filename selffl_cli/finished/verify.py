@@ -12,7 +12,7 @@ from ..engine.parallel.collective import Collective
 from ..machine.environment import describe
 from ..training.federation import of_newcomers
 from ..training.judge import finite
-from .run import Scored
+from .run import FinishedRun
 
 MADE_BY = ("torch", "numpy", "cpu", "device", "engine")  # what of the environment may change the last bits
 
@@ -33,7 +33,7 @@ class Verdict:
             self.different.append(f"{name}: recorded {recorded}, recomputed {found}")
 
 
-def verify(scored: Scored) -> Verdict:
+def verify(scored: FinishedRun) -> Verdict:
     """Judge the run again. SelfflError where a file of it, or its data, is not what it was."""
     result, verdict = scored.folder.result or {}, Verdict()
     for name in result.get("files", {}):
@@ -68,7 +68,7 @@ def _compare_figures(verdict: Verdict, where: str, recorded: dict[str, Any], fou
         verdict.compare(f"{where} {name}", value, None if again is None else finite(again))
 
 
-def _new_clients(scored: Scored, recorded: dict[str, Any], verdict: Verdict) -> None:
+def _new_clients(scored: FinishedRun, recorded: dict[str, Any], verdict: Verdict) -> None:
     """The global model on the clients that were held out; their own models are trained at the end and not kept."""
     verdict.left_out.append("new clients' own models: they are trained at the end and not kept")
     theta, task = scored.global_(), scored.model.task
@@ -80,7 +80,7 @@ def _new_clients(scored: Scored, recorded: dict[str, Any], verdict: Verdict) -> 
     _compare_figures(verdict, "new clients global", recorded["global"], found)
 
 
-def recorded_sums(scored: Scored, final: dict[str, Any]) -> dict[str, Sums]:
+def recorded_sums(scored: FinishedRun, final: dict[str, Any]) -> dict[str, Sums]:
     """What the run found for the clients that it scored at its end: {"global"|"personal": {part: [2 + K, E]}}."""
     table, metric = scored.folder.clients, scored.model.task.metric
     summed = (metric.sum_column, "loss", *(further.sum_column for further in scored.metrics))

@@ -6,7 +6,7 @@ import queue
 import threading
 from dataclasses import replace
 
-from ..engine.stacked.joint_seeds import Place, Together
+from ..engine.stacked.joint_seeds import SharedSeat, Together
 from ..planning.plan import PlannedRun
 from ..training.controls import Controls
 from .one import POLL, Stop
@@ -37,7 +37,7 @@ class StackedSeeds:
         self.running += len(places)
         self.starting.clear()
 
-        def work(run: PlannedRun, place: Place) -> None:
+        def work(run: PlannedRun, place: SharedSeat) -> None:
             place.enter()
             try:
                 ending = carry_out(run, self.stop_, replace(self.controls, seat=place))

@@ -18,7 +18,7 @@ from .one import POLL, Stop
 from .queue import Ending, carry_out
 
 RETRIES = 3  # of a run whose worker was killed; it resumes from its checkpoint
-PATIENCE = 5.0  # seconds for a Ray head to answer
+ANSWER_SECONDS = 5.0  # seconds for a Ray head to answer
 # What a client of HTTP/2, and so of gRPC, says first: a fixed text and an empty frame of settings; so is what it hears.
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS = 4  # the frame's type, its fourth byte
@@ -81,7 +81,7 @@ def connect(address: str | None) -> Any:
 
 def greet(host: str, port: int) -> None:
     """OSError unless something that could be a Ray listens there: Ray itself would wait for minutes."""
-    with socket.create_connection((host, port), PATIENCE) as connection:
+    with socket.create_connection((host, port), ANSWER_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
             return
         connection.sendall(GREETING)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHUNK = 1 << 24  # numbers in one block of draws
+BLOCK_OF_DRAWS = 1 << 24  # numbers in one block of draws
 
 
 def draws(speakers: int, resamples: int, seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ class Tally:
         As `det.Curve.fa_at`: at a flat of FR the lower FA, between two FRs a line; in counts, which are whole
         numbers and can be compared exactly. NaN in draws without a wake word.
         """
-        step = max(CHUNK // (self.below.shape[1] + 1), 1)
+        step = max(BLOCK_OF_DRAWS // (self.below.shape[1] + 1), 1)
         pieces = [
             self._accepts(weights[first : first + step], rejected[first : first + step])
             for first in range(0, len(weights), step)

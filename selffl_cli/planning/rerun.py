@@ -23,7 +23,7 @@ TIMES = ("seconds", "eval_seconds", "files", "traits")  # of a result, not numbe
 
 
 @dataclass
-class Place:
+class RerunPaths:
     """Where what a record needs is now, and where the new run goes."""
 
     runs: Path
@@ -47,7 +47,7 @@ def read_record(path: Path) -> tuple[RunConfig, RunFolder | None]:
     return validate(RunConfig, content, str(file)), finished
 
 
-def replan(config: RunConfig, place: Place, shards: Shards | None = None) -> PlannedRun:
+def replan(config: RunConfig, place: RerunPaths, shards: Shards | None = None) -> PlannedRun:
     """The recorded run as one to be carried out; SelfflError where this selffl or the data are others."""
     _same_versions(config)
     shards = shards or _shards(config.data, place)
@@ -73,7 +73,7 @@ def _same_versions(config: RunConfig) -> None:
             )
 
 
-def _shards(record: dict[str, Any], place: Place) -> Shards:
+def _shards(record: dict[str, Any], place: RerunPaths) -> Shards:
     """The data of a record: where it was, at `--data`, or prepared again."""
     from data_prep.prepare import find_or_prepare
 

@@ -25,8 +25,10 @@ from .pictures.curves import X, curves
 from .pictures.diagnostics import gains, uncertainty, worst_tenth
 from .pictures.sweep import heat_map, sweep
 from .results import Results
-from .sections import continual as replay  # noqa: F401 - they add their sections to the page
-from .sections import equal_gradients  # noqa: F401
+from .sections import (
+    continual,  # noqa: F401 - they add their sections to the page
+    equal_gradients,  # noqa: F401
+)
 from .sections.canary import planted_section
 from .sections.fairness import fairness
 from .sections.privacy import privacy_picture, privacy_section

@@ -31,7 +31,7 @@ from ..shards import sha256
 from .folder import METRICS
 from .rowlog import RowLog
 
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)  # when reading one
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine is short of something; the files say nothing of it
 TABLES = "tables"  # the folder of a store on disk
@@ -92,8 +92,8 @@ class Checkpoints:
     def tidy(self) -> None:
         """Remove files that the two latest manifests do not name."""
         manifests = self._manifests()
-        named = {path.name for path in manifests[:KEPT]}
-        for path in manifests[:KEPT]:
+        named = {path.name for path in manifests[:KEPT_CHECKPOINTS]}
+        for path in manifests[:KEPT_CHECKPOINTS]:
             with suppress(*BROKEN):  # one that is damaged names nothing; `load` passes it over
                 content = json.loads(read_regular(path))
                 named |= {piece["file"] for piece in [content["server"], *content["rows"]]}
@@ -126,7 +126,7 @@ class Checkpoints:
                 continue
             for name, value in tensors.items():
                 state.server[name] = value.to(store.device)
-            for records in log.replay():
+            for records in log.records_in_order():
                 store.unpack(records)
             self.log, self.round = log, saved.round
             return saved

@@ -20,7 +20,7 @@ from ..files.regular import open_regular
 
 SEGMENT = 16 * 2**20  # bytes after which a new segment is begun
 SLACK = 64 * 2**20  # bytes of outdated records that are not worth cleaning
-CHUNK = 4 * 2**20  # bytes read at once
+READ_BYTES = 4 * 2**20  # bytes read at once
 
 
 @dataclass
@@ -117,7 +117,7 @@ class RowLog:
 
     def _read(self, segment: Segment) -> Iterator[tuple[int, np.ndarray]]:
         """(position of the first, records) of a segment, some at a time."""
-        step = max(1, CHUNK // self.record.itemsize) * self.record.itemsize
+        step = max(1, READ_BYTES // self.record.itemsize) * self.record.itemsize
         with open_regular(self.folder / segment.name) as file:
             for begin in range(0, segment.bytes, step):
                 content = file.read(min(step, segment.bytes - begin))
@@ -144,7 +144,7 @@ class RowLog:
             if segment.entry() != entry:
                 raise ValueError(f"{segment.name} is damaged")
 
-    def replay(self) -> Iterator[np.ndarray]:
+    def records_in_order(self) -> Iterator[np.ndarray]:
         """The latest record of every client."""
         for segment in self.segments.values():
             for first, records in self._read(segment):

@@ -11,7 +11,7 @@ from ..engine.parallel.torchrun import Team
 from ..engine.stacked.engine import Seat
 
 Keep = Literal["auto", "global", "personal", "none"]
-Place = Literal["memory", "disk"]
+StoreKind = Literal["memory", "disk"]
 Line = dict[str, Any]
 
 
@@ -27,7 +27,7 @@ class Controls:
     device: str = "cpu"
     engine: Engine = "auto"
     keep: Keep = "auto"
-    client_store: Place = "memory"
+    client_store: StoreKind = "memory"
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = lambda: False  # asked at the end of each round
     watch: Callable[[Line], None] = lambda line: None  # told each round's metrics

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..engine.evaluation import (
-    CHUNK,
     CHUNK_BYTES,
+    CHUNK_CLIENTS,
     Sums,
     chunks,
     evaluate_global,
@@ -71,7 +71,8 @@ class Judge:
         """The clients whose personal models are made and scored at once; on a GPU as many as fit."""
         stacked, model = self.federation.stacked, self.federation.model
         if stacked is None:
-            return chunks(dealt, size=max(1, min(CHUNK, CHUNK_BYTES // (model.size * model.vector.element_size()))))
+            fitting = CHUNK_BYTES // (model.size * model.vector.element_size())
+            return chunks(dealt, size=max(1, min(CHUNK_CLIENTS, fitting)))
         on_gpu = model.device.type == "cuda"
         return chunks(dealt, size=stacked.chunks.most) if on_gpu else chunks(dealt, in_blocks=True)
 

@@ -214,7 +214,7 @@ def test_gradients_of_unit_length_and_raw_ones_choose_otherwise() -> None:
 def test_gradients_beyond_what_is_held_are_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     own, dealt = clients()
     expected = choose(own, dealt, 4, 15, 2)
-    monkeypatch.setattr("selffl_cli.continual.coordination.KEPT", 0)
+    monkeypatch.setattr("selffl_cli.continual.coordination.GRADIENT_BYTES", 0)
     fresh, _ = clients()
     found = choose(fresh, dealt, 4, 15, 2)
     assert not fresh.held and found.norms == expected.norms

@@ -26,7 +26,7 @@ from selffl_cli.engine.evaluation import evaluate_rows
 from selffl_cli.engine.flat import DevicePart, FlatModel
 from selffl_cli.engine.parallel.collective import Collective, Dealt
 from selffl_cli.engine.stacked.batch_tables import drawn, weighed
-from selffl_cli.engine.stacked.capture import CaptureFailed, Replays, likeness
+from selffl_cli.engine.stacked.capture import CapturedRunner, CaptureFailed, likeness
 from selffl_cli.engine.stacked.chunk import Lanes, Runner
 from selffl_cli.engine.stacked.chunk_size import Chunks, cached_clients
 from selffl_cli.engine.stacked.engine import Stacked, StackedCohort
@@ -122,7 +122,7 @@ def test_captured_steps_are_the_same(name: str, options: dict[str, Any]) -> None
     """Replayed on tensors that stay where they are, finished clients masked: what CUDA graphs are given to do."""
     problem = mlp(batch_size=8, budget=[2, 5, 1, 4, 7, 3])
     recorder = Recorded()
-    replayed = StackedProblem(problem, 32, Replays(recorder))
+    replayed = StackedProblem(problem, 32, CapturedRunner(recorder))
     assert_alike(trajectory(problem, problem, name, options), trajectory(problem, replayed, name, options), 1e-9)
     assert recorder.replays > 0
 
@@ -487,7 +487,7 @@ def test_steps_that_hold_other_values_are_not_alike() -> None:
 def test_a_step_that_cannot_be_captured_is_taken_plainly() -> None:
     problem, said = mlp(batch_size=8, budget=[2, 5, 1, 4, 2, 6]), []
     recorder = Recorded(fail=True)
-    stacked = StackedProblem(problem, 32, Replays(recorder, said.append))
+    stacked = StackedProblem(problem, 32, CapturedRunner(recorder, said.append))
     assert_alike(trajectory(problem, problem, "ditto", {}), trajectory(problem, stacked, "ditto", {}), 1e-9)
     assert len(said) == recorder.captures == 1 and "could not be captured" in said[0]
 

@@ -137,7 +137,7 @@ def test_the_log_gives_back_the_latest_records_of_any_checkpoint(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rowlog, "SLACK", 3 * record.itemsize)
         patch.setattr(rowlog, "SEGMENT", 4 * record.itemsize)
-        patch.setattr(rowlog, "CHUNK", 3 * record.itemsize)
+        patch.setattr(rowlog, "READ_BYTES", 3 * record.itemsize)
         log, rows, saved = RowLog(folder, record, clients), {}, [([], {})]
         for number in range(data.draw(st.integers(1, 25))):
             chosen = sorted(data.draw(st.sets(st.integers(0, clients - 1), max_size=5)))
@@ -158,7 +158,7 @@ def test_the_log_gives_back_the_latest_records_of_any_checkpoint(
                 log.load(entries)
             again = RowLog(folder, record, clients)
             again.load(log.flush())
-            read = {int(r["client"]): r["theta"].tolist() for records in again.replay() for r in records}
+            read = {int(r["client"]): r["theta"].tolist() for records in again.records_in_order() for r in records}
             assert read == {client: (when + np.arange(5)).tolist() for client, when in rows.items()}
 
 

@@ -15,7 +15,7 @@ from selffl_cli.errors import SelfflError
 from selffl_cli.finished.audits.canary_users import canary_users, gaussian_epsilon
 from selffl_cli.finished.audits.membership import attack, membership
 from selffl_cli.finished.audits.sensitivity import group_gradients, sensitivity, task_gradients
-from selffl_cli.finished.run import Scored
+from selffl_cli.finished.run import FinishedRun
 from selffl_cli.runs.audits import read_audits
 from selffl_cli.training.loop import Controls
 
@@ -83,7 +83,7 @@ def test_audits_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "sensitivity", str(runs / "plain"), *data]) == 2
     assert "name no groups" in capsys.readouterr().err
     with pytest.raises(SelfflError, match="without canary users"):
-        canary_users(Scored.open(runs / "plain", runs / "s").folder)
+        canary_users(FinishedRun.open(runs / "plain", runs / "s").folder)
 
 
 def test_a_run_that_kept_no_models_is_refused(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_run_that_kept_no_models_is_refused(tmp_path: Path) -> None:
     run = training(tmp_path / "r", shards, "fedavg", rounds=1, controls=Controls(keep="none"))
     run.run()
     with pytest.raises(SelfflError, match="kept no models to attack"):
-        membership(Scored.open(tmp_path / "r", tmp_path / "s"))
+        membership(FinishedRun.open(tmp_path / "r", tmp_path / "s"))
 
 
 def test_sensitivity_by_finite_differences(runs: Path) -> None:
-    run = Scored.open(runs / "plain", runs / "s")
+    run = FinishedRun.open(runs / "plain", runs / "s")
     theta = run.global_()
     assert theta is not None
     x = run.part("test").x[:3]
@@ -133,7 +133,7 @@ def test_a_model_that_reads_the_group_is_sensitive_to_it(tmp_path: Path, monkeyp
     shards = class_shards(tmp_path / "s", clients=6)
     run = training(tmp_path / "r", shards, "fedavg", model={"name": "softmax"}, rounds=1)
     run.run()
-    scored = Scored.open(tmp_path / "r", tmp_path / "s")
+    scored = FinishedRun.open(tmp_path / "r", tmp_path / "s")
     table = scored.shards.clients
     groups = ["a", "b"] * 3
     scored.shards.__dict__["clients"] = table.set_column(table.column_names.index("group"), "group", [groups])
@@ -150,8 +150,8 @@ def test_a_model_that_reads_the_group_is_sensitive_to_it(tmp_path: Path, monkeyp
     for column in (0, 3):
         weights["linear.weight"].zero_()[0, column] = 0.3
         theta = scored.model.flatten(weights)
-        monkeypatch.setattr(Scored, "global_", lambda self, theta=theta: theta)
-        monkeypatch.setattr(Scored, "personal", lambda self: None)
+        monkeypatch.setattr(FinishedRun, "global_", lambda self, theta=theta: theta)
+        monkeypatch.setattr(FinishedRun, "personal", lambda self: None)
         found[column] = sensitivity(scored)
     assert found[0]["global.relative"] > 2 > 0.6 > found[3]["global.relative"]
     assert found[0]["group.accuracy"] == 1.0 and found[0]["group.majority"] == 0.5

@@ -245,7 +245,7 @@ def test_a_ray_that_does_not_answer_is_one_line(
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
 def test_something_that_is_no_ray_is_told_apart_in_seconds(answer: bytes | None, monkeypatch) -> None:
     """It closes the connection, answers in another protocol, or never: Ray would wait for minutes."""
-    monkeypatch.setattr("selffl_cli.launchers.ray.PATIENCE", 0.5)
+    monkeypatch.setattr("selffl_cli.launchers.ray.ANSWER_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

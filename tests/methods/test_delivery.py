@@ -12,7 +12,7 @@ from test_stacked import VARIANTS, Recorded, StackedProblem
 from torch import Tensor
 
 from selffl_cli.engine.cohort import Cohort, Delivery, LastIterates, State
-from selffl_cli.engine.stacked.capture import Replays
+from selffl_cli.engine.stacked.capture import CapturedRunner
 from selffl_cli.methods import METHODS
 from selffl_cli.methods.base import Method
 
@@ -101,7 +101,7 @@ def test_both_engines_deliver_the_same(name: str, options: dict[str, Any], captu
     problem = mlp(batch_size=8, budget=[2, 5, 1, 4, 7, 3])
     method, state = trained(problem, name, options)
     one, plain = delivered(problem, method, state, 4, average)
-    other = StackedProblem(problem, 32, Replays(Recorded())) if captured else StackedProblem(problem)
+    other = StackedProblem(problem, 32, CapturedRunner(Recorded())) if captured else StackedProblem(problem)
     two, stacked = delivered(other, method, state, 4, average)
     torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-9)
     each = [counts.each[torch.argsort(cohort.clients)].tolist() for cohort in (plain, stacked)

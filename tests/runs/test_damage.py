@@ -49,11 +49,11 @@ def flipped(path: Path, count: int) -> Iterator[str]:
 
 def every_reading(run: Path) -> tuple:
     """All that reports and evaluation take from a run folder."""
-    from selffl_cli.finished.run import Scored
+    from selffl_cli.finished.run import FinishedRun
 
     folder = RunFolder.open(run)
     assert folder.result is not None, "a run without a result is named as not finished"
-    scored = Scored.open(run, None)
+    scored = FinishedRun.open(run, None)
     theta, rows = scored.global_(), scored.personal()
     assert theta is not None and rows is not None
     values = folder.record, folder.result, folder.environment, folder.metrics(), folder.clients.to_pydict()

@@ -28,7 +28,7 @@ from .workers import die_with_parent
 # A dead process is noticed at once, by its connections; these are for a machine that is gone without a word.
 EXCHANGE = timedelta(hours=1)  # within a round: the ranks' parts of it are equal work
 IDLE = timedelta(hours=24)  # between runs: rank 0 may be preparing data
-PATIENCE = 2.0  # seconds in which rank 0 would have set
+WORD_SECONDS = 2.0  # seconds in which rank 0 would have set
 SAID = "selffl/said"  # the key that is set when rank 0 says why the run ends
 
 
@@ -148,7 +148,7 @@ class Team:
 
     def said(self) -> bool:
         """Whether another rank says why the run ends: rank 0, or when it is the one that died the first to ask."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WORD_SECONDS
         with suppress(Exception):
             while time.monotonic() < deadline:
                 if self.store.check([SAID]):

@@ -18,7 +18,7 @@ from .collective import Collective
 from .shared_memory import Links, PeerGone
 
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl(2)
-PATIENCE = 1.0  # seconds from a worker's closed connections to its end
+DEATH_SECONDS = 1.0  # seconds from a worker's closed connections to its end
 
 
 def available_cores() -> int:
@@ -98,7 +98,7 @@ def _life_of_a_worker(rank: int, links: Links, parent: int) -> Iterator[None]:
 
 def _death(workers: set[int]) -> str:
     """How the first of `workers` to be found dead ended; it is taken out of them."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEATH_SECONDS
     while time.monotonic() < deadline:
         for worker in workers:
             ended, status = os.waitpid(worker, os.WNOHANG)

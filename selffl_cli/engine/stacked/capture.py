@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cohort import held
-from .chunk import Lanes, Runner, Spent, Tables, still_training
+from ..cohort import closure_values
+from .chunk import Lanes, Runner, StepCounts, Tables, still_training
 
-KEPT = 16  # captured steps: a method has one or two kinds, at up to four widths and a few sizes of chunk
+KEPT_CAPTURES = 16  # captured steps: a method has one or two kinds, at up to four widths and a few sizes of chunk
 WARM_UPS = 2  # steps before a capture: libraries set themselves up in them
 
 
@@ -41,23 +41,23 @@ class Recorder(Protocol):
         """Give freed memory back."""
 
 
-class Replays(Runner):
-    """Replays captured steps; falls back to plain ones, with a word, when a capture fails."""
+class CapturedRunner(Runner):
+    """CapturedRunner captured steps; falls back to plain ones, with a word, when a capture fails."""
 
     def __init__(self, recorder: Recorder, say: Callable[[str], None] | None = None) -> None:
-        self.recorder, self.kept, self.off = recorder, OrderedDict[object, Replay](), False
+        self.recorder, self.kept, self.off = recorder, OrderedDict[object, CapturedSteps](), False
         self.say = say or (lambda text: print(text, file=sys.stderr))
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> StepCounts:
         if self.off:
             return super().run(lanes, tables, steps)
         key = likeness(lanes)
-        replay = self.kept.pop(key, None) or Replay(lanes, self.recorder)
-        self.kept[key] = replay
-        if len(self.kept) > KEPT:
+        captured = self.kept.pop(key, None) or CapturedSteps(lanes, self.recorder)
+        self.kept[key] = captured
+        if len(self.kept) > KEPT_CAPTURES:
             self.kept.popitem(last=False)
         try:
-            return replay.run(lanes, tables, steps)
+            return captured.run(lanes, tables, steps)
         except CaptureFailed as error:
             self.say(f"steps could not be captured as a CUDA graph ({error}); going on without, several times slower")
             self.off = True
@@ -69,7 +69,7 @@ class Replays(Runner):
         self.recorder.forget()
 
 
-class Replay:
+class CapturedSteps:
     """The captured steps of chunks of one likeness, on tensors of their own."""
 
     def __init__(self, lanes: Lanes, recorder: Recorder) -> None:
@@ -81,9 +81,9 @@ class Replay:
         self.active = torch.ones(len(lanes), dtype=torch.bool, device=device)
         self.number = torch.zeros((), dtype=torch.int64, device=device)
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> StepCounts:
         """As `Runner.run`; on CaptureFailed `lanes` are as they were."""
-        spent = Spent(len(lanes))
+        spent = StepCounts(len(lanes))
         with self.recorder.apart():
             self.lanes.take(lanes)
             wanted = torch.as_tensor(steps, device=self.number.device)
@@ -117,8 +117,8 @@ class Replay:
 
             streams = list(self.lanes.streams)  # steps of one likeness draw alike
             self.captured[width] = self.recorder.capture(step), streams
-        replay, streams = self.captured[width]
-        replay()
+        captured, streams = self.captured[width]
+        captured()
         return streams
 
     def _batch(self, stream: str, width: int) -> tuple[Tensor, Tensor]:
@@ -138,12 +138,12 @@ def narrowed(width: int, training: int) -> int:
 def likeness(lanes: Lanes) -> object:
     """What two chunks must share for one captured step to serve both: the step, all that it holds, every shape.
 
-    A held object counts as the same only if it is; the replay keeps it alive, so that no other takes its place.
+    A held object counts as the same only if it is; the captured steps keep it alive, so that no other takes its place.
     """
     training = lanes.training
     step: Any = training.step
     code = getattr(step, "__code__", None)
-    parts = held(step) if code else [step]
+    parts = closure_values(step) if code else [step]
     values = tuple((type(v), v) if isinstance(v, int | float | str | None) else id(v) for v in parts)
     shapes = tuple((tuple(t.shape), t.dtype) for t in lanes.buffers())
     return (

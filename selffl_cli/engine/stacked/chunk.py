@@ -114,7 +114,7 @@ def keep(rows: tuple[Tensor, ...], new: tuple[Tensor, ...], active: Tensor | Non
         row.copy_(value)
 
 
-class Spent:
+class StepCounts:
     """What K clients' local training cost each of them."""
 
     def __init__(self, clients: int) -> None:
@@ -134,9 +134,9 @@ class Spent:
 class Runner:
     """Takes a chunk through its local steps, each as Python meets it. `capture.py` replays them instead."""
 
-    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> Spent:
+    def run(self, lanes: Lanes, tables: Tables, steps: np.ndarray) -> StepCounts:
         """Train for `steps` [K] (descending)."""
-        spent = Spent(len(lanes))
+        spent = StepCounts(len(lanes))
         for number, width in enumerate(still_training(steps)):
             lanes.advance(width, lambda stream, n=number, w=width: tables(stream).at(n, w), number)  # type: ignore[misc]
             spent.add(lanes.streams, tables, number, width)

@@ -12,7 +12,7 @@ from ...errors import SelfflError
 
 CACHE = 2 * 2**20  # bytes of rows: on a core with 1 MiB of second-level cache 1 to 3 MiB were best (4,810 to 50,890
 # parameters); 16 MiB took half as long again
-MOST = 32  # clients: more gain nothing for small models, and unequal clients waste more
+MOST_CLIENTS = 32  # clients: more gain nothing for small models, and unequal clients waste more
 
 
 class Chunks:
@@ -54,4 +54,4 @@ class Chunks:
 
 def cached_clients(parameters: int, itemsize: int) -> int:
     """Clients whose rows stay near a core."""
-    return max(4, min(MOST, CACHE // (parameters * itemsize)))
+    return max(4, min(MOST_CLIENTS, CACHE // (parameters * itemsize)))

@@ -17,7 +17,7 @@ SHARE = 0.4  # of the free memory for a chunk's rows and one step; captured step
 
 
 class Graphs:
-    """Captures steps as CUDA graphs; see `replay.Recorder`."""
+    """Captures steps as CUDA graphs; see `capture.Recorder`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -19,7 +19,7 @@ from ..batches import Batches
 from ..cohort import Cohort, LastIterates, Local, Params, Step
 from ..flat import DevicePart, FlatModel
 from .batch_tables import BatchTable, batch_width, drawn, weighed
-from .chunk import Lanes, LocalTraining, Runner, Spent, host
+from .chunk import Lanes, LocalTraining, Runner, StepCounts, host
 from .chunk_size import Chunks, cached_clients
 from .model import StackedModel
 
@@ -50,7 +50,7 @@ class Trained:
 
     ends: tuple[Tensor, ...]
     loss: Tensor  # [K]
-    spent: Spent
+    spent: StepCounts
     mean: Tensor | None = None  # [K, P]
     scatter: Tensor | None = None  # [K]
     average: Tensor | None = None  # [K, P]
@@ -81,7 +81,7 @@ class Stacked:
         averaged = work.starts[work.average.place] if work.average else None
         average = None if averaged is None else torch.empty(averaged.shape, dtype=first.dtype, device=first.device)
         loss = torch.zeros(len(first), dtype=torch.float64, device=first.device)
-        spent = Spent(len(first))
+        spent = StepCounts(len(first))
 
         def train(chunk: np.ndarray) -> None:
             place = torch.as_tensor(chunk, device=first.device)
@@ -129,11 +129,13 @@ def stacked_engine(flat: FlatModel, data: DevicePart, batch_size: int | None, se
     if flat.device.type != "cuda":
         return Stacked(model, Chunks(cached_clients(flat.size, flat.start.element_size())), Runner(), seat)
     from . import cuda as gpu
-    from .capture import Replays
+    from .capture import CapturedRunner
 
     gpu.choose_cell(model)
     batch = min(batch_size or int(data.sizes.max()), int(data.sizes.max()))
-    return Stacked(model, Chunks(gpu.clients_that_fit(model, data, batch)), Replays(gpu.Graphs(flat.device)), seat)
+    return Stacked(
+        model, Chunks(gpu.clients_that_fit(model, data, batch)), CapturedRunner(gpu.Graphs(flat.device)), seat
+    )
 
 
 class StackedCohort(Cohort):

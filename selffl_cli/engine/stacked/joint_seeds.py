@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ..batches import Batches
-from ..cohort import Step, held
+from ..cohort import Step, closure_values
 from ..flat import DevicePart, FlatModel
-from .chunk import Spent
+from .chunk import StepCounts
 from .engine import Stacked, Trained, Work, stacked_engine
 
 TABLE = "embedding"  # a frozen table that whole numbers above 0 index, as a text's tokens do
-KEPT = 2  # joined engines that are kept: two methods' runs may overlap
+KEPT_ENGINES = 2  # joined engines that are kept: two methods' runs may overlap
 
 
 class Together:
@@ -35,17 +35,17 @@ class Together:
 
     def __init__(self) -> None:
         self.turn = threading.Condition()
-        self.holder: Place | None = None
-        self.places: list[Place] = []  # of runs that have not ended, in the order in which they came
-        self.wanted: dict[Place, tuple[Stacked, Work]] = {}
-        self.given: dict[Place, Trained | BaseException] = {}
+        self.holder: SharedSeat | None = None
+        self.places: list[SharedSeat] = []  # of runs that have not ended, in the order in which they came
+        self.wanted: dict[SharedSeat, tuple[Stacked, Work]] = {}
+        self.given: dict[SharedSeat, Trained | BaseException] = {}
         self.joined: OrderedDict[tuple[int, ...], Joined] = OrderedDict()  # by the ids of their engines and data
         self.largest = 0  # local trainings that were carried out as one
 
-    def place(self) -> Place:
+    def place(self) -> SharedSeat:
         """A place for one more run; nobody trains until it has asked for a training too, or has left."""
         with self.turn:
-            self.places.append(Place(self))
+            self.places.append(SharedSeat(self))
             return self.places[-1]
 
     def compute(self) -> None:
@@ -69,12 +69,12 @@ class Together:
         key = (*map(id, engines), *(id(work.data) for work in works))  # kept alive below, so that no other takes them
         joined = self.joined.pop(key, None) or Joined(engines, works)
         self.joined[key] = joined
-        if len(self.joined) > KEPT:
+        if len(self.joined) > KEPT_ENGINES:
             self.joined.popitem(last=False)
         return joined.train(works)
 
 
-class Place:
+class SharedSeat:
     """One run's place among the others: it runs between `enter` and `leave`, but for the time it waits in `train`."""
 
     def __init__(self, together: Together) -> None:
@@ -151,7 +151,7 @@ def same_step(one: Step, other: Step) -> bool:
     """Whether two steps compute the same: one function, holding equal values."""
     if not (isinstance(one, FunctionType) and isinstance(other, FunctionType) and one.__code__ is other.__code__):
         return one is other
-    return all(same_value(a, b) for a, b in zip(held(one), held(other), strict=True))
+    return all(same_value(a, b) for a, b in zip(closure_values(one), closure_values(other), strict=True))
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -217,7 +217,7 @@ def columns(groups: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 
 def rows_of(done: Trained, rows: slice) -> Trained:
     """What came of some of the clients."""
-    spent = Spent(rows.stop - rows.start)
+    spent = StepCounts(rows.stop - rows.start)
     spent.gradients, spent.samples, spent.steps = (
         values[rows] for values in (done.spent.gradients, done.spent.samples, done.spent.steps)
     )

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...errors import SelfflError, UsageError
 from ...models.bilstm import BiLSTM
-from ..run import Scored
+from ..run import FinishedRun
 
 STEPS, RESTARTS, RATE = 150, 8, 0.3
 HOT, COLD = 1.0, 0.1  # temperature of the soft choices, first and last
@@ -68,7 +68,7 @@ class Attack:
         return int((losses < own).sum()) + 1
 
 
-def canary_text(run: Scored) -> dict[str, float]:
+def canary_text(run: FinishedRun) -> dict[str, float]:
     """Of the global model, the owner's personal one and (mean) others': share of digits, exact, Hamming and rank."""
     notes, network = run.shards.manifest.notes, run.model.module
     if "canary" not in notes or not isinstance(network, BiLSTM):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...engine.evaluation import sample_scores
 from ...errors import SelfflError
-from ..run import Scored
+from ..run import FinishedRun
 
 RATES = {"tpr_at_1": 0.01, "tpr_at_01": 0.001}  # true positives at 1 % and at 0.1 % false positives
 
@@ -27,7 +27,7 @@ def attack(members: np.ndarray, others: np.ndarray) -> dict[str, float]:
     return {"auc": float(roc_auc_score(truth, score)), **at}
 
 
-def membership(run: Scored) -> dict[str, float]:
+def membership(run: FinishedRun) -> dict[str, float]:
     """{"global.auc": …, "personal.auc": …}; a personal model is attacked on its own client's samples.
 
     Raises SelfflError for a run that kept no models.

@@ -18,12 +18,12 @@ from torch.func import functional_call
 from ...errors import SelfflError, UsageError
 from ...models.pixels import scaled
 from ...models.task import prediction
-from ..run import Scored
+from ..run import FinishedRun
 
-MOST = 4000  # test samples looked at, evenly from all
+MOST_SAMPLES = 4000  # test samples looked at, evenly from all
 
 
-def group_model(run: Scored) -> tuple[Any, float, float]:
+def group_model(run: FinishedRun) -> tuple[Any, float, float]:
     """Logistic regression from training inputs to the client's group; its test accuracy, and the most frequent
     group's share."""
     import warnings
@@ -50,14 +50,14 @@ def group_model(run: Scored) -> tuple[Any, float, float]:
     return fitted, float(fitted.score(test_x, test_y)), float(max((test_y == name).mean() for name in set(test_y)))
 
 
-def inputs(run: Scored, x: Tensor) -> Tensor:
+def inputs(run: FinishedRun, x: Tensor) -> Tensor:
     """Inputs as the network reads them, flat [n, D]; UsageError for words, which have no gradient."""
     if not x.is_floating_point() and x.dtype != torch.uint8:
         raise UsageError(f"{run.folder.path}: sensitivity needs inputs that can be moved a little; words cannot")
     return scaled(x, torch.empty(0, dtype=run.model.dtype)).flatten(1)
 
 
-def task_gradients(run: Scored, vector: Tensor, x: Tensor) -> np.ndarray:
+def task_gradients(run: FinishedRun, vector: Tensor, x: Tensor) -> np.ndarray:
     """|d p_k / d x| for each sample's predicted class k: [n, D]."""
     moved = scaled(x, vector).clone().requires_grad_()
     with torch.enable_grad():
@@ -77,14 +77,14 @@ def group_gradients(fitted: Any, x: np.ndarray) -> np.ndarray:
     return absolute / np.maximum(absolute.sum(1, keepdims=True), 1e-300)
 
 
-def sensitivity(run: Scored) -> dict[str, float]:
+def sensitivity(run: FinishedRun) -> dict[str, float]:
     """{"global.sensitivity", "global.relative", …, "group.accuracy", "group.majority"} over test samples."""
     theta, rows = run.global_(), run.personal()
     if theta is None and rows is None:
         raise SelfflError(f"{run.folder.path}: kept no models to look into; train again with --keep-models personal")
     fitted, accuracy, majority = group_model(run)
     part = run.part("test")
-    every = max(1, -(-len(part.y) // MOST))
+    every = max(1, -(-len(part.y) // MOST_SAMPLES))
     found = {"group.accuracy": accuracy, "group.majority": majority}
     values: dict[str, list[np.ndarray]] = {"global": [], "personal": []}
     for client in run.roles.sample.tolist():

@@ -36,7 +36,7 @@ class Clips:
         return 0 < self.label.sum() < len(self.label)
 
 
-class Scored:
+class DetectionScores:
     """A run's scores by part, model and device."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -84,8 +84,8 @@ class Detection:
     def __init__(self, runs: Iterable[tuple[str, int, RunFolder]], false_rejects: float) -> None:
         self.false_rejects = false_rejects
         self.notes: list[str] = []
-        self.runs: list[tuple[str, int, Scored, Scored]] = []
-        baselines: dict[Path, Scored] = {}
+        self.runs: list[tuple[str, int, DetectionScores, DetectionScores]] = []
+        baselines: dict[Path, DetectionScores] = {}
         self._thresholds: dict[int, float] = {}
         without = []
         for label, seed, folder in runs:
@@ -94,8 +94,8 @@ class Detection:
                 without.append(f"{label} (seed {seed})")
                 continue
             if start.path not in baselines:
-                baselines[start.path] = Scored(start)
-            self.runs.append((label, seed, Scored(folder), baselines[start.path]))
+                baselines[start.path] = DetectionScores(start)
+            self.runs.append((label, seed, DetectionScores(folder), baselines[start.path]))
         self.without_validation = [s for s in baselines.values() if not s.clips("validation", "global").label.any()]
         if self.without_validation:
             self.notes.append(
@@ -111,7 +111,7 @@ class Detection:
         self.labels = list(dict.fromkeys(label for label, *_ in self.runs))
         self.simulated = bool(self.runs) and all(scored.simulated for *_, scored, _ in self.runs)
 
-    def threshold(self, baseline: Scored) -> float:
+    def threshold(self, baseline: DetectionScores) -> float:
         """Fixed once for all devices, on validation, where the baseline rejects about `false_rejects`; on test where
         validation has no wake word, which `notes` then say."""
         if id(baseline) not in self._thresholds:
@@ -119,13 +119,13 @@ class Detection:
             self._thresholds[id(baseline)] = det.threshold_near(clips.label, clips.score, self.false_rejects)
         return self._thresholds[id(baseline)]
 
-    def relative(self, scored: Scored, baseline: Scored, model: str, device: str) -> det.Relative:
+    def relative(self, scored: DetectionScores, baseline: DetectionScores, model: str, device: str) -> det.Relative:
         own, theirs = scored.clips("test", model, device), baseline.clips("test", "global", device)
         if not len(own.label):
             return det.Relative(0.0, 0.0, 0.0, 0, 0)
         return det.relative(own.label, theirs.score, own.score, self.threshold(baseline))
 
-    def figures(self, scored: Scored, baseline: Scored) -> dict[str, float]:
+    def figures(self, scored: DetectionScores, baseline: DetectionScores) -> dict[str, float]:
         """Of one run, by name: test.MODEL.relative_fa_DEVICE, …eer_DEVICE, and relative_fa, their mean over devices.
 
         Withheld ratios are absent; the mean is given when every device has one whose test clips are of both kinds.
@@ -163,8 +163,8 @@ class Detection:
         return made
 
     def _outcome(
-        self, label: str, model: str, device: str, runs: Sequence[tuple[int, Scored, Scored]], speakers: np.ndarray,
-        weights: np.ndarray, cache: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]],
+        self, label: str, model: str, device: str, runs: Sequence[tuple[int, DetectionScores, DetectionScores]],
+        speakers: np.ndarray, weights: np.ndarray, cache: dict[tuple[int, str], tuple[np.ndarray, np.ndarray]],
     ) -> Outcome:  # fmt: skip
         relative = [self.relative(scored, base, model, device) for _, scored, base in runs]
         own, theirs = np.zeros(len(weights)), np.zeros(len(weights))
