@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from house import House
+from house import House, calls_to_a_gradient
 
 HOUSE = House()
 
@@ -30,6 +30,11 @@ def test_no_fact_of_a_method_stands_outside_its_file() -> None:
 
 def test_functions_fit_a_screen_and_ask_for_few_things() -> None:
     assert not HOUSE.long_functions and not HOUSE.wide_signatures
+
+
+def test_few_calls_lie_between_the_command_and_a_gradient() -> None:
+    """Four of them are the method's: its round, local training, the step, and the gradient of a batch."""
+    assert len(calls_to_a_gradient()) <= 7
 
 
 def test_the_measure_sees_what_it_is_for(tmp_path: Path) -> None:
