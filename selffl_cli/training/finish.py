@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from torch import Tensor
+
 from ..config.run import WARM_START
 from ..engine.evaluation import Sums
 from ..runs.folder import ENVIRONMENT
@@ -48,6 +50,24 @@ def finish(
     write_scores(
         federation.folder.path, federation.shards, federation.model, detected, federation.roles.sample, theta, kept
     )
+    result = _result(federation, judge, totals, line, theta, delivered)
+    finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    federation.folder.write_json(ENVIRONMENT, {**federation.folder.environment, **finished})
+    result = federation.folder.write_result(result)
+    federation.checkpoints.clear()
+    return result
+
+
+def _result(
+    federation: Federation,
+    judge: Judge,
+    totals: dict[str, Any],
+    line: Line,
+    theta: Tensor | None,
+    delivered: Delivered | None,
+) -> dict[str, Any]:
+    """What result.json says; `theta` is the global model [P]."""
+    lost = line.get("diverged")
     result: dict[str, Any] = {
         "status": "finished" if lost is None else "diverged",
         "round": line["round"],
@@ -74,8 +94,4 @@ def finish(
     if federation.truth is not None and theta is not None:  # how well the centre itself was estimated
         true = federation.shards.shared["theta_0"].to(theta)
         result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
-    finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    federation.folder.write_json(ENVIRONMENT, {**federation.folder.environment, **finished})
-    result = federation.folder.write_result(result)
-    federation.checkpoints.clear()
     return result
