@@ -27,7 +27,7 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
         clients = options.clients or 1
     if clients > len(pool):
         raise UsageError(f"{clients} clients, but only {len(pool)} samples; ask for fewer clients")
-    samples = Samples(pool.arrays["y"], pool.client, pool.features or _plain_features(pool))
+    samples = Samples(_labels(pool), pool.client, pool.features or _plain_features(pool))
     client = method.deal(samples, clients, generator(options.seed, "partition"))
     period = periods(pool, client, options) if options.periods > 1 else None
     cell = client if period is None else client * options.periods + period  # each is split by itself
@@ -42,6 +42,14 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
             first += f", in period {without[0] % options.periods + 1}; ask for fewer periods or clients"
         raise SelfflError(f"{len(empty)} of {clients} clients have no training sample ({first})")
     return Assignment(client, part, clients, period)
+
+
+def _labels(pool: Pool) -> np.ndarray:
+    """What partitioners deal by: a sample's class, or the tenth of all samples that its number lies in."""
+    y = pool.arrays["y"]
+    if pool.task != "regression":
+        return y
+    return np.searchsorted(np.quantile(y, np.linspace(0.1, 0.9, 9)), y)
 
 
 def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:

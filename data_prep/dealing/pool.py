@@ -77,7 +77,7 @@ class Pool:
     arrays: dict[str, np.ndarray]
     classes: list[str]
     citation: str
-    task: Literal["classification", "gaussian", "language-model", "tagging"] = "classification"
+    task: Literal["classification", "gaussian", "regression", "language-model", "tagging"] = "classification"
     client: np.ndarray | None = None
     client_names: list[str] | None = None
     features: Callable[[], Any] | None = None

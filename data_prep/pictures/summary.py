@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ def draw(shards: Shards) -> Path:
                 _variances(axes[1], shards)
             else:
                 _sizes(axes[0], shards)
-                _labels(figure, axes[1], shards)
+                if shards.manifest.task == "regression":
+                    _targets(axes[1], shards)
+                else:
+                    _labels(figure, axes[1], shards)
             figure.savefig(picture, dpi=200, metadata={"Software": None}, format="png")
         finally:
             plt.close(figure)
@@ -88,6 +92,23 @@ def _sizes(ax: Any, shards: Shards) -> None:
     ax.set_ylabel("samples")
     ax.set_ylim(bottom=0)
     ax.set_title(f"{shards.manifest.name}: samples of each client", loc="left", fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _targets(ax: Any, shards: Shards) -> None:
+    """The mean of the number to predict over each client's training samples, and where their middle half lies."""
+    part = shards.part("train")
+    y = part.arrays["y"].numpy()
+    cells = [y[begin:end] for begin, end in pairwise(part.offsets)]
+    low, middle, high = (np.array([np.quantile(own, q) for own in cells]) for q in (0.25, 0.5, 0.75))
+    order = _clients_axis(ax, middle, "by median")
+    bars = np.stack([low, middle, high])[:, order]
+    bars = _thin(bars)
+    at = np.linspace(0, len(cells) - 1, bars.shape[1])
+    ax.vlines(at, bars[0], bars[2], color=PART_COLOURS[0], linewidth=1, label="middle half of its samples")
+    ax.plot(at, bars[1], ".", color="black", markersize=3, label="median")
+    ax.set_ylabel("number to predict\n(standard deviations)")
+    ax.set_title("the number to predict, by client", loc="left", fontsize=9)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 

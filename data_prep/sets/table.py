@@ -16,8 +16,8 @@ from selffl_cli.shards import sha256
 
 from ..dealing.deal import split_by
 from ..dealing.pool import TRAIN, Assignment, Pool, PrepareOptions, draw_clients
-from ..tables.columns import Column, Kind, Roles, is_class, kinds, look
-from ..tables.encode import encode
+from ..tables.columns import DISTINCT, Column, Kind, Roles, is_class, kinds, look
+from ..tables.encode import encode, moments
 from ..tables.rows import Rows, Wanted, read_rows
 from ..tables.streams import TAKES, batches
 from ..texts import text
@@ -29,7 +29,6 @@ EXAMPLES = (
     "selffl prepare table reviews.jsonl --client user --target stars --text review",
     "selffl prepare table log.parquet --client user --target clicked --time date --split time",
 )
-MOST_CLASSES = 1000
 
 
 class Options(PrepareOptions):
@@ -45,8 +44,8 @@ class Options(PrepareOptions):
     split: Literal["random", "time"] = Field(
         "random", description="time: a client's last rows are for testing, the ones before for validation."
     )
-    task: Literal["auto", "classification"] = Field(
-        "auto", description="auto: words, and whole numbers of at most 20 values, are classes."
+    task: Literal["auto", "classification", "regression"] = Field(
+        "auto", description="auto: words, and whole numbers of at most 20 values, are classes; else a number."
     )
     partition: str = Field("natural", description="natural: clients as the table has them; or dealt, as name:option=….")
     at_least: int = Field(1, ge=1, description="natural: a client with so many rows or more.")
@@ -134,11 +133,14 @@ def _role(options: Options, column: Column) -> str:
 
 
 def _classes(options: Options, column: Column) -> bool:
-    return options.task == "classification" or is_class(column)
+    return options.task == "classification" or (options.task == "auto" and is_class(column))
 
 
 def load(options: Options, source: Path | None) -> Pool:
-    """y int64 [n], the class of each row; x as `finish` makes it. Natural clients are the values of a column."""
+    """y int64 [n], the class of each row, or float32 [n], a number; x as `finish` makes it.
+
+    Natural clients are the values of a column.
+    """
     assert source is not None
     columns, features = understood(options, source)
     target = columns[options.target]
@@ -160,7 +162,8 @@ def load(options: Options, source: Path | None) -> Pool:
         assert rows.time is not None
         latest = -np.argsort(np.argsort(rows.time, kind="stable"))  # of equal times, what stands later in the table
         common["part"] = split_by(client, options.validation, options.test, latest)
-    y = rows.target.astype(np.int64)
+    y = rows.target.astype(np.int64 if wanted.classes else np.float32)
+    common["task"] = "classification" if wanted.classes else "regression"
     if rows.tokens is not None:
         x, size = rows.tokens, len(rows.words)
         return TokenPool(
@@ -175,14 +178,14 @@ def load(options: Options, source: Path | None) -> Pool:
 
 def _check(options: Options, source: Path, columns: Mapping[str, Column], wanted: Wanted) -> None:
     target = columns[options.target]
-    if not wanted.classes:
+    if not wanted.classes and not target.is_number:
         raise UsageError(
-            f"--target {options.target}: is a number with {target.values} values, and only classes can be predicted; "
-            "say --task classification if its values are names of things"
+            f"--target {options.target}: holds words, such as '{target.first_word[:30]}', and --task regression "
+            "predicts numbers; leave --task out"
         )
-    if target.distinct is None or len(target.distinct) > MOST_CLASSES:
-        raise SelfflError(f"{source}: target '{options.target}' has more than {MOST_CLASSES:,} classes; name another")
-    if len(target.distinct) < 2:
+    if wanted.classes and target.distinct is None:
+        raise SelfflError(f"{source}: target '{options.target}' has more than {DISTINCT:,} classes; name another")
+    if target.distinct is not None and len(target.distinct) < 2:
         raise SelfflError(f"{source}: target '{options.target}' has one value, so there is nothing to predict")
     if options.text is None and not wanted.named("number") and not wanted.named("category"):
         raise SelfflError(f"{source}: no column is left to predict from; name some by --features, or a text by --text")
@@ -225,11 +228,16 @@ def _natural(options: Options, source: Path, rows: Rows, notes: dict[str, Any]) 
 
 
 def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
-    """Once the split is known: x float32 [n, d] scaled by the training samples, or token indices of the texts.
+    """Once the split is known: x float32 [n, d] scaled by the training samples, or token indices of the texts; a number
+    to predict is scaled, too, and the notes say by what.
 
     `features` in `shared`, uint8, holds the names of the d columns, a line each.
     """
     train = assignment.rows(TRAIN)
+    if pool.task == "regression":
+        mean, deviation = (float(value[0]) for value in moments(pool.arrays["y"][:, None], train))
+        pool.arrays["y"] = ((pool.arrays["y"] - mean) / deviation).astype(np.float32)
+        pool.notes |= {"target_mean": mean, "target_standard_deviation": deviation}
     if isinstance(pool, TokenPool):
         finish_tokens(
             pool, train, options.embeddings, options.embedding_dimensions, options.min_count, options.max_words,

@@ -99,6 +99,8 @@ def _shape(outputs: Tensor, x: Tensor, shards: Shards) -> str | None:
     found, task, classes = list(outputs.shape), shards.manifest.task, len(shards.manifest.classes)
     if task == "classification":
         wanted = [[len(x), classes]] + ([[len(x), 1]] if classes == 2 else [])
+    elif task == "regression":
+        wanted = [[len(x), 1]]
     elif task == "gaussian":
         wanted = [list(x.shape)]
     else:

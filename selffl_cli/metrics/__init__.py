@@ -19,6 +19,8 @@ METRICS: Registry[Metric] = Registry(
     {
         "accuracy": "selffl_cli.metrics.judged_by:Accuracy",
         "squared_error": "selffl_cli.metrics.judged_by:SquaredError",
+        "absolute_error": "selffl_cli.metrics.judged_by:AbsoluteError",
+        "r2": "selffl_cli.metrics.judged_by:Explained",
         "perplexity": "selffl_cli.metrics.judged_by:Perplexity",
     },
     group="selffl.metrics",
@@ -31,9 +33,10 @@ def read_metrics(names: Iterable[str], code: Mapping[str, str] | None = None) ->
     code: {name: sha256} of a run's record, which the sources must still have.
     """
     made = tuple(METRICS.same(name, (code or {}).get(name))() for name in names)
-    known = {metric.name for metric in MAIN} | TAKEN
+    main = {metric.name for metric in MAIN}
+    known = main | TAKEN
     for place, metric in zip(names, made, strict=True):
-        if place in METRICS.own:
+        if place in main:
             raise UsageError(f"train.metrics: {place} is recorded by the tasks that it belongs to; leave it out")
         if not NAME.fullmatch(metric.name) or metric.name in known:
             raise UsageError(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .metric import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPREAD = ("client_mean", "worst_tenth", "p10", "std")  # of the main one, over clients
 ENDS = ("light", "heavy", "heavy_gap", "worst_group", "group_gap")  # of a run's final models
@@ -24,6 +28,27 @@ class SquaredError(Metric):
     """The mean squared error of a vector's coordinates."""
 
     name, higher_is_better, least = "squared_error", False, 0.0
+
+
+class AbsoluteError(Metric):
+    """The mean absolute error of a number to predict, in standard deviations of the training samples."""
+
+    name, higher_is_better, least = "absolute_error", False, 0.0
+
+    def scores(self, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return (outputs[..., 0] - y).abs()
+
+
+class Explained(Metric):
+    """R², the share of a number's variance over training samples that is explained; 0 for the training mean."""
+
+    name, words, most = "r2", "R²", 1.0
+
+    def scores(self, outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return (outputs[..., 0] - y) ** 2
+
+    def figure(self, mean: np.ndarray) -> np.ndarray:
+        return 1 - mean
 
 
 class Perplexity(Metric):

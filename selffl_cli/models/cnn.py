@@ -52,4 +52,4 @@ class CNN(Model):
     @classmethod
     def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CNN:
         shape = image_shape(manifest, "cnn", 16)
-        return cls(shape, options.channels, options.dense, len(manifest.classes))
+        return cls(shape, options.channels, options.dense, manifest.outputs)

@@ -70,4 +70,4 @@ class CNN11(Model):
                 f"model 'cnn11' takes features of 16 frames by 16 bins or more; those of {manifest.name} are "
                 f"{manifest.input.dtype} {shape}; prepare some with: selffl prepare speech-commands"
             )
-        return cls(shape[0], shape[1], len(manifest.classes), options.norm)
+        return cls(shape[0], shape[1], manifest.outputs, options.norm)

@@ -59,4 +59,4 @@ class CifarCNN(Model):
     @classmethod
     def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> CifarCNN:
         shape = image_shape(manifest, "cnn-cifar", 2 ** len(options.channels))
-        return cls(shape, options.channels, options.dense, len(manifest.classes))
+        return cls(shape, options.channels, options.dense, manifest.outputs)

@@ -1,4 +1,4 @@
-"""FedProx's model for Sent140: a stacked LSTM over frozen word vectors, a dense layer and one logit."""
+"""FedProx's model for Sent140: a stacked LSTM over frozen word vectors, a dense layer, and a logit for two classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Options(Strict):
 
 
 class StackedLSTM(Model):
-    """Token indices int [B, T], padded with 0 at the end, to logits [B, 1].
+    """Token indices int [B, T], padded with 0 at the end, to logits [B, 1], or [B, K] of more than two classes.
 
     The embedding is a constant of the data: a non-persistent buffer, so it is never trained, sent, averaged
     or saved. With `read="last-token"` a batch is cut to its longest text: an LSTM sees no later step, so what
@@ -45,6 +45,7 @@ class StackedLSTM(Model):
         layers: int = 2,
         dense: int = 30,
         read: Literal["last-token", "last-step"] = "last-token",
+        outputs: int = 1,
     ) -> None:
         """`embedding`: float [V, D], row 0 for padding."""
         super().__init__()
@@ -52,7 +53,7 @@ class StackedLSTM(Model):
         self.register_buffer("embedding", embedding, persistent=False)
         self.lstm = nn.LSTM(embedding.shape[1], hidden, layers, batch_first=True)
         self.dense = nn.Linear(hidden, dense)
-        self.output = nn.Linear(dense, 1)
+        self.output = nn.Linear(dense, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.read == "last-token":
@@ -68,14 +69,11 @@ class StackedLSTM(Model):
 
     @classmethod
     def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> StackedLSTM:
-        """The model for shards of texts in two classes; their word vectors are `shared["embedding"]` [V, D]."""
+        """The model for shards of texts; their word vectors are `shared["embedding"]` [V, D]."""
         if "embedding" not in shared:
             raise SelfflError(
                 f"model 'lstm': the shards of {manifest.name} hold no word vectors; "
                 "it is for data sets of text, prepared for example by: selffl prepare sent140"
             )
-        if len(manifest.classes) != 2:
-            raise SelfflError(
-                f"model 'lstm' has one output for two classes; {manifest.name} has {len(manifest.classes)}"
-            )
-        return cls(shared["embedding"], **options.model_dump())
+        outputs = 1 if manifest.outputs == 2 else manifest.outputs
+        return cls(shared["embedding"], **options.model_dump(), outputs=outputs)

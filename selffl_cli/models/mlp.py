@@ -39,4 +39,4 @@ class MLP(Model):
 
     @classmethod
     def build(cls, options: Options, manifest: Manifest, shared: dict[str, Tensor]) -> MLP:
-        return cls(prod(manifest.input.shape), options.hidden, len(manifest.classes))
+        return cls(prod(manifest.input.shape), options.hidden, manifest.outputs)

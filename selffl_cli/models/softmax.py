@@ -24,4 +24,4 @@ class Softmax(Model):
 
     @classmethod
     def build(cls, options: NoOptions, manifest: Manifest, shared: dict[str, Tensor]) -> Softmax:
-        return cls(prod(manifest.input.shape), len(manifest.classes))
+        return cls(prod(manifest.input.shape), manifest.outputs)

@@ -56,6 +56,24 @@ class Gaussian(PerSample):
         return ((outputs - x) ** 2).mean(-1)
 
 
+class Regression(PerSample):
+    """Half the squared error of one number, which shards scale to mean 0 and variance 1 of the training samples; judged
+    by the squared error, in that unit: 1 is the error of always saying the training mean."""
+
+    metric: Metric = SQUARED_ERROR
+    reduction = "mean"
+
+    @staticmethod
+    def losses(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """outputs [B, 1], y [B] numbers → [B]."""
+        return Regression.scores(outputs, x, y) / 2
+
+    @staticmethod
+    def scores(outputs: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Squared error of each sample: [B]."""
+        return (outputs[..., 0] - y) ** 2
+
+
 class LanguageModel:
     """Next-word prediction on texts x [B, L], padded with 0: cross-entropy of every word after the first, given those
     before it. A sample's loss is the mean over its words; the metric is perplexity, exp(mean loss over all words)."""
@@ -108,10 +126,11 @@ class Tagging(PerSample):
         return (x[:, 0, : outputs.shape[1]] != 0).to(outputs.dtype)
 
 
-Task = type[Classification] | type[Gaussian] | type[LanguageModel] | type[Tagging]
+Task = type[Classification] | type[Gaussian] | type[Regression] | type[LanguageModel] | type[Tagging]
 TASKS: dict[str, Task] = {
     "classification": Classification,
     "gaussian": Gaussian,
+    "regression": Regression,
     "language-model": LanguageModel,
     "tagging": Tagging,
 }

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 INTEGERS = ("U8", "I8", "I16", "I32", "I64")
-TYPES = (*INTEGERS, "F16", "F32", "F64")  # as safetensors names them; what numpy and the models can use
+FLOATS = ("F16", "F32", "F64")
+TYPES = (*INTEGERS, *FLOATS)  # as safetensors names them; what numpy and the models can use
 NUMPY = {"U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "F16": "float16",
          "F32": "float32", "F64": "float64"}  # fmt: skip
 
@@ -53,7 +54,8 @@ def check_header(path: Path, manifest: Manifest, part: str) -> None:
     x = found["x"]
     if x[1][1:] != manifest.input.shape or NUMPY[x[0]] != manifest.input.dtype:
         raise _wrong(path, f"'x' has shape {x[1]} and type {x[0]}")
-    if len(found["y"][1]) != 1 or (manifest.task == "classification" and found["y"][0] not in INTEGERS):
+    kinds = {"classification": INTEGERS, "regression": FLOATS}.get(manifest.task, TYPES)
+    if len(found["y"][1]) != 1 or found["y"][0] not in kinds:
         raise _wrong(path, f"'y' has shape {found['y'][1]} and type {found['y'][0]}")
 
 

@@ -48,7 +48,7 @@ class Manifest(Strict):
     format_version: int
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)  # names run folders
     partition: str
-    task: Literal["classification", "gaussian", "language-model", "tagging"]
+    task: Literal["classification", "gaussian", "regression", "language-model", "tagging"]
     sources: list[Source]
     arguments: dict[str, Any]
     clients: int = Field(ge=1)
@@ -61,6 +61,11 @@ class Manifest(Strict):
     files: dict[str, str]  # file name: sha256
     data_hash: str  # over the arrays and the client table, not the way they were asked for
     sha256: str = ""  # over the rest of the manifest; shards of an older selffl have none
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a model gives for a sample: a logit for each class, or the number to predict."""
+        return 1 if self.task == "regression" else len(self.classes)
 
 
 def sha256(path: Path) -> str:
