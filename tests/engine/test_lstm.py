@@ -130,8 +130,9 @@ def test_build() -> None:
     assert (defaults.hidden, defaults.layers, defaults.dense, defaults.read) == (100, 2, 30, "last-token")
     with pytest.raises(SelfflError, match="hold no word vectors"):
         StackedLSTM.build(defaults, manifest(name="digits"), {})
-    with pytest.raises(SelfflError, match="two classes; tweets has 3"):
-        StackedLSTM.build(defaults, manifest(classes=["a", "b", "c"]), {"embedding": torch.ones(5, 3)})
+    for classes, outputs in ((2, 1), (3, 3), (5, 5)):  # stars of a review, too
+        built = StackedLSTM.build(defaults, manifest(classes=[*"abcde"][:classes]), {"embedding": torch.ones(5, 3)})
+        assert built.output.out_features == outputs
     with pytest.raises(ValidationError):
         Options(read="first")  # type: ignore[arg-type]
 
