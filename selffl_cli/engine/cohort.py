@@ -6,16 +6,18 @@ A method is tensor maths on such matrices. `Cohort.local` is the one primitive t
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .batches import Batches
+from .evaluation import sample_scores
 from .flat import DevicePart, FlatModel
 from .parallel.collective import Collective, Dealt
 from .store import ClientStore
@@ -23,6 +25,7 @@ from .store import ClientStore
 Params = Tensor | tuple[Tensor, ...]
 # grad(params [C, P], stream) → gradients [C, P] on this step's batches of that stream ("local" is the main one)
 Grad = Callable[..., Tensor]
+Positions = Callable[[int], np.ndarray]  # of some of a client's training samples, by the client's id
 # step(params, grad, *context) → new params
 Step = Callable[..., Any]
 # private(model, data, vector [P], client, stream, step) → gradient [P], loss and samples drawn
@@ -169,6 +172,28 @@ class Cohort(ABC):
         are summarised (mean and scatter, the start counted); with `average` the last ones of a tensor are averaged.
         A client that takes no step has its start as average.
         """
+
+    def keeping(self, positions: Positions) -> Self:
+        """The same clients, whose training sees those of their samples alone whose positions are given."""
+        own = self.clients.tolist()
+        kept = {client: positions(client) for client in own}
+        view, sizes, batches = copy.copy(self), self.batches.sizes.copy(), self.batches
+        sizes[own] = [len(kept[client]) for client in own]
+        view.batches = Batches(batches.seed, batches.round, sizes, batches.batch_size, kept.__getitem__)
+        view.samples = torch.as_tensor(sizes[own]).to(self.samples)
+        per_epoch = np.ones(len(own), np.int64) if batches.batch_size is None else -(-sizes[own] // batches.batch_size)
+        view.epoch = torch.as_tensor(np.maximum(per_epoch, 1)).to(self.epoch)
+        return view
+
+    def scores(self, rows: Tensor, positions: Positions) -> Tensor:
+        """Sums of scores and of losses of the clients' own models, rows [C, P], on training samples of theirs whose
+        positions are given: float64 [C, 2]."""
+        out = torch.zeros(len(self), 2, dtype=torch.float64)
+        for i, client in enumerate(self.clients.tolist()):
+            own = positions(client)
+            if len(own):
+                out[i] = sample_scores(self.model, rows[i], *self.data.client(client, own))[:2].sum(1)
+        return out
 
     def deliver(
         self, step: Step, start: Params, steps: Tensor, context: tuple[Tensor, ...] = (), place: int = 0

@@ -17,6 +17,7 @@ METHODS: Registry[Method] = Registry(
     {
         "actperfl": "selffl_cli.methods.actperfl:ActPerFL",
         "actperfl-hb": "selffl_cli.methods.actperfl_hb:ActPerFLHB",
+        "actperfl-eb": "selffl_cli.methods.actperfl_eb:ActPerFLEB",
         "fedavg": "selffl_cli.methods.fedavg:FedAvg",
         "fedavg-ft": "selffl_cli.methods.fedavg_ft:FedAvgFT",
         "fedprox": "selffl_cli.methods.fedprox:FedProx",

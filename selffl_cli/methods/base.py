@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config.validation import Strict
 from ..engine.cohort import Cohort, State, Weighting
+from ..engine.hearing import Hearing
 from ..engine.store import ClientStore
 
 StepCount = Annotated[int, Field(ge=1)] | Literal["budget"]  # local steps; "budget" = as many as FedAvg takes
@@ -45,6 +46,7 @@ class Method(ABC, Generic[OptionsT]):
     averages: ClassVar[bool] = False  # all that leaves clients is an average of models: user-level privacy covers it
     gradients_per_step: ClassVar[int | None] = None  # of a local step, and none outside; None = not known beforehand
     trains_when_scored: ClassVar[bool] = False  # makes personal models by steps that no count has
+    hears: ClassVar[bool] = False  # asks all clients something after the last round (`hear`): needs a delivery
     remarks: ClassVar[Mapping[str, str]] = {}  # {section of the report: what a reader must know of this method there}
 
     @classmethod
@@ -66,6 +68,13 @@ class Method(ABC, Generic[OptionsT]):
     @abstractmethod
     def personal(self, state: State, cohort: Cohort) -> Tensor:
         """Personal models of the cohort's clients [C, P]; may train on their training data, changes no state."""
+
+    def hear(self, state: State, hearing: Hearing) -> State:
+        """The state that models are delivered from, once the last round is over; what the server learns of all clients.
+
+        Called before a delivery alone, the same on every rank. A method whose class says `hears` asks here.
+        """
+        return state
 
     def deliver(self, state: State, cohort: Cohort) -> Tensor:
         """Models that the clients get when training has ended [C, P], by the client's own rule once more.

@@ -116,6 +116,22 @@ def private_options(name: str, options: dict[str, Any], train: TrainConfig) -> d
     return {**options, "weighting": "equal"}
 
 
+def check_delivery(train: TrainConfig, method: dict[str, Any], where: str) -> None:
+    """UsageError for a method that asks clients something at delivery, where nothing is delivered or periods pass."""
+    if not method_class(method["name"]).hears:
+        return
+    if not train.delivery_rounds:
+        raise UsageError(
+            f"{where}: {method['name']} finds its personal models at delivery; set delivery_rounds = 1 in [train] "
+            "(--set train.delivery_rounds=1)"
+        )
+    if train.periods:
+        raise UsageError(
+            f"{where}: train.periods: what {method['name']} asks of its clients is defined for data that stays; leave "
+            "train.periods or this method out"
+        )
+
+
 def check_sampler(train: TrainConfig, shards: Shards) -> None:
     """UsageError when the sampler cannot fill a round from these clients."""
     sizes = shards.part("train").sizes

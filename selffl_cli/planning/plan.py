@@ -21,7 +21,7 @@ from ..registry import reference
 from ..runs.folder import MODELS, RunFolder
 from ..runs.models import global_model, init_file
 from ..shards import Shards, read_manifest, sha256
-from .checks import check_model, check_periods, check_sampler, check_stop, private_options
+from .checks import check_delivery, check_model, check_periods, check_sampler, check_stop, private_options
 from .outside import code_of, settled
 from .settings import settings_of
 
@@ -159,6 +159,7 @@ def resolve_method(experiment: Experiment, label: str, table: Mapping[str, Any])
     options = methods.weighed(name, options, train.weighting)
     options = private_options(name, options, train)
     method, version = methods.resolve(name, options)
+    check_delivery(train, method, where)
     if train.privacy and experiment.warm_start:
         raise UsageError(
             f"{where}: train.privacy: the start of [warm_start] was trained on the same clients without it; start from "

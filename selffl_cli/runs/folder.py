@@ -27,6 +27,7 @@ from ..shards import sha256
 from .names import CHECKPOINT as CHECKPOINT
 from .names import CLIENTS as CLIENTS
 from .names import ENVIRONMENT as ENVIRONMENT
+from .names import EVIDENCE as EVIDENCE
 from .names import LOCK as LOCK
 from .names import METRICS as METRICS
 from .names import MODELS as MODELS
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 PARTICIPATIONS = "participations"  # rounds that a client took part in: a column of clients.parquet
-FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES)  # what a result vouches for
+FILES = (RECORD, ENVIRONMENT, METRICS, CLIENTS, MODELS, SCORES, EVIDENCE)  # what a result vouches for
 
 Content = TypeVar("Content")
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.cohort import Delivery, State
+from ..engine.cohort import Cohort, Delivery, State
 from ..engine.evaluation import Sums, evaluate_global, no_sums, units
+from ..engine.hearing import Hearing
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.stacked.engine import LEAST
 from ..engine.store import ClientStore
@@ -28,6 +29,8 @@ class Delivered:
 
     sums: Sums  # {part: [2, E]}
     gradients: np.ndarray  # batch gradients of each client, 0 for those that were not delivered [M]
+    findings: dict[str, Any]  # what the method asked of all clients and learnt, {} of most methods
+    evidence: np.ndarray  # batch gradients that its questions cost each client [M]
     lost: int  # clients whose delivered model was not finite and is the global one instead
 
 
@@ -40,6 +43,26 @@ def handed(federation: Federation) -> State:
     fresh = ClientStore(federation.shards.num_clients, federation.model.device)
     federation.method.init(federation.model.start if theta is None else theta, fresh)
     return State(dict(federation.state.server), federation.store.handing(fresh.initial))
+
+
+def heard(federation: Federation, judge: Judge, collective: Collective, spent: int) -> tuple[State, Hearing]:
+    """The state that models are delivered from, after the method has asked the clients what it wants to know.
+
+    spent: batch gradients of the training.
+    """
+    state = handed(federation)
+    train, stacked = federation.config.train, federation.stacked is not None
+
+    def cohort(clients: np.ndarray) -> Cohort:
+        made = federation.cohort(clients, federation.rounds + 1, Collective(), state.clients)
+        made.delivery = Delivery(average=train.delivery_average == "iterates")
+        return made
+
+    hearing = Hearing(
+        federation.pool, federation.parts["train"].sizes, federation.config.seed, federation.model.head_mask(),
+        spent / max(len(federation.pool), 1), collective, cohort, judge.chunks, LEAST if stacked else 1,
+    )  # fmt: skip
+    return federation.method.hear(state, hearing), hearing
 
 
 def make(
@@ -58,23 +81,28 @@ def make(
     return cohort.clients, rows, spent
 
 
-def deliver(federation: Federation, judge: Judge, collective: Collective) -> Delivered:
-    """Deliver to the judged clients, or to all where models are kept, and score what they got."""
+def deliver(federation: Federation, judge: Judge, collective: Collective, spent: int = 0) -> Delivered:
+    """Deliver to the judged clients, or to all where models are kept, and score what they got.
+
+    spent: batch gradients of the training.
+    """
     train, clients = federation.config.train, judge.clients
     if federation.delivered is not None:
         clients = np.arange(federation.shards.num_clients)
-    state, theta = handed(federation), federation.method.global_(federation.state)
+    state, hearing = heard(federation, judge, collective, spent)
+    federation.state.server |= state.server  # clients that never trained are delivered to from it too
+    theta = federation.method.global_(federation.state)
     instead = federation.model.start if theta is None else theta
     sums: Sums = no_sums(federation.model, judge.parts, len(judge.clients))
     gradients, lost = np.zeros(federation.shards.num_clients, np.int64), 0
     dealt = Dealt(clients, np.ones(len(clients)), collective, LEAST if federation.stacked is not None else 1)
     for chunk in judge.chunks(dealt):
-        ids, rows, spent = make(federation, state, chunk, train.delivery_rounds, train.delivery_average == "iterates")
+        ids, rows, cost = make(federation, state, chunk, train.delivery_rounds, train.delivery_average == "iterates")
         finite = rows.isfinite().all(1)
         lost += int((~finite).sum())
         rows = torch.where(finite[:, None], rows, instead)
         order = ids.cpu().numpy()
-        gradients[order] = spent.numpy()
+        gradients[order] = cost.numpy()
         if federation.delivered is not None:
             federation.delivered[ids.cpu()] = rows.cpu()
         judged = np.isin(order, judge.clients)
@@ -84,7 +112,8 @@ def deliver(federation: Federation, judge: Judge, collective: Collective) -> Del
         dealt.share_table(federation.delivered)
     added = {name: collective.add_up(torch.from_numpy(values)).numpy() for name, values in sums.items()}
     counts = collective.add_up(torch.from_numpy(gradients)).numpy()
-    return Delivered(added, counts, int(collective.add_up(torch.tensor([lost]))[0]))
+    lost = int(collective.add_up(torch.tensor([lost]))[0])
+    return Delivered(added, counts, hearing.findings, hearing.gradients, lost)
 
 
 def judge_newcomers(federation: Federation, judge: Judge) -> dict[str, Any]:

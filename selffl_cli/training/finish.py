@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..config.run import WARM_START
 from ..engine.evaluation import Sums
-from ..runs.folder import ENVIRONMENT
+from ..runs.folder import ENVIRONMENT, EVIDENCE
 from .controls import Line
 from .delivery import Delivered, judge_newcomers
 from .federation import Federation
@@ -35,6 +35,9 @@ def finish(
         sums = {**sums, "delivered": delivered.sums}
         line = {**line, "eval": judge.summaries(sums)}
         columns["delivery_gradients"] = delivered.gradients
+        if delivered.findings:
+            columns["evidence_gradients"] = delivered.evidence
+            federation.folder.write_json(EVIDENCE, delivered.findings)
     write_clients(
         federation.folder.path, federation.shards, sums, judge, federation.task.metric, federation.store, columns
     )
@@ -83,6 +86,8 @@ def _result(
             "gradients": int(delivered.gradients.sum()), "clients": int((delivered.gradients > 0).sum()),
             "not_finite": delivered.lost,
         }  # fmt: skip
+        if delivered.findings:
+            result["delivery"]["evidence_gradients"] = int(delivered.evidence.sum())
     if lost is not None:
         result["client"] = lost
         who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"

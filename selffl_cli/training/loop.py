@@ -73,7 +73,7 @@ class Training(Federation):
                     command = int(collective.broadcast(torch.tensor(command)))
             if command != STOP:
                 delivers = self.config.train.delivery_rounds and "diverged" not in line
-                delivered = deliver(self, self.judge, collective) if delivers else None
+                delivered = deliver(self, self.judge, collective, self.totals.gradients) if delivers else None
                 return finish(self, self.judge, vars(self.totals), line, sums, delivered) if leads else {}
         raise Stopped
 

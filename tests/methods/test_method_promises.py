@@ -11,6 +11,7 @@ import torch
 from problems import CHOSEN, mlp
 
 from selffl_cli.config.train import TrainConfig
+from selffl_cli.engine.batches import Batches
 from selffl_cli.errors import UsageError
 from selffl_cli.methods import METHODS, method_class
 from selffl_cli.planning.checks import private_options
@@ -19,7 +20,7 @@ from selffl_cli.runs.folder import METRICS
 
 GRADIENTS = {  # of one round in budgets B; personalising is not part of it
     "fedavg": 1, "fedavg-ft": 1, "fedprox": 1, "local": 1, "ditto": 2, "apfl": 2, "perfedavg": 2, "pfedme": 5,
-    "fedrep": 2, "actperfl": 1, "actperfl-hb": 1,
+    "fedrep": 2, "actperfl": 1, "actperfl-hb": 1, "actperfl-eb": 1,
 }  # fmt: skip
 STREAMS = {
     "ditto": {"local"}, "apfl": {"local"}, "pfedme": {"local"}, "fedprox": {"local"}, "fedavg-ft": {"local"},
@@ -34,8 +35,8 @@ def test_gradients_and_batches_of_a_round(name: str, monkeypatch: pytest.MonkeyP
     method, state = problem.method(name)
     cohort = problem.cohort(state)
     seen: list[tuple[str, int, int]] = []
-    draw = cohort.batches.indices
-    monkeypatch.setattr(cohort.batches, "indices", lambda *key: (seen.append(key), draw(*key))[1])
+    draw = Batches.indices
+    monkeypatch.setattr(Batches, "indices", lambda own, *key: (seen.append(key), draw(own, *key))[1])
     with torch.no_grad():
         method.round(state, cohort)
     budget = sum(problem.budget)

@@ -68,7 +68,7 @@ def new_head(theta: np.ndarray, grad: Grad) -> np.ndarray:
 
 
 EXPECTED: dict[str, Callable[[np.ndarray, Grad], np.ndarray]] = {
-    **dict.fromkeys(("fedavg", "fedavg-ft", "local", "actperfl", "actperfl-hb"),
+    **dict.fromkeys(("fedavg", "fedavg-ft", "local", "actperfl", "actperfl-hb", "actperfl-eb"),
                     lambda theta, grad: descend(theta, grad, ETA, STEPS)),
     "fedprox": lambda theta, grad: references.fedprox(alone(theta, grad), 0.01)[1][0],
     "ditto": lambda theta, grad: references.ditto(alone(theta, grad), 1.0, True)[1][0],

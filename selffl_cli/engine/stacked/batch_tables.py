@@ -57,8 +57,9 @@ def drawn(
     for row, (client, size, number) in enumerate(zip(clients.tolist(), sizes.tolist(), steps.tolist(), strict=True)):
         begin = min(int(data.offsets[client]), len(data.y) - 1)  # the last client may have no samples
         if batches.batch_size is None or size <= batches.batch_size:
-            index[:, row, :size] = begin + np.arange(size)
-            index[:, row, size:], counts[:, row] = begin, size
+            whole = begin + batches.whole(client)
+            index[:, row, :size], index[:, row, size:] = whole, whole[0] if size else begin
+            counts[:, row] = size
             continue
         for step in range(min(number, length)):
             own = batches.indices(stream, client, first + step)

@@ -169,8 +169,17 @@ class JoinedBatches(Batches):
         self.begins = np.cumsum([0, *(len(run.sizes) for run in runs[:-1])])
 
     def indices(self, stream: str, client: int, step: int) -> np.ndarray | None:
+        run, own = self._own(client)
+        return run.indices(stream, own, step)
+
+    def whole(self, client: int) -> np.ndarray:
+        run, own = self._own(client)
+        return run.whole(own)
+
+    def _own(self, client: int) -> tuple[Batches, int]:
+        """The batches of the client's run, and its number there."""
         run = int(np.searchsorted(self.begins, client, side="right")) - 1
-        return self.runs[run].indices(stream, client - int(self.begins[run]), step)
+        return self.runs[run], client - int(self.begins[run])
 
 
 class Joined:
