@@ -81,13 +81,7 @@ def _result(
     if federation.model.metrics:
         result["metrics"] = [metric.facts() for metric in federation.model.metrics]
     if delivered is not None:
-        result["delivery"] = {
-            "rounds": federation.config.train.delivery_rounds if federation.method.carries else 1,
-            "gradients": int(delivered.gradients.sum()), "clients": int((delivered.gradients > 0).sum()),
-            "not_finite": delivered.lost,
-        }  # fmt: skip
-        if delivered.findings:
-            result["delivery"]["evidence_gradients"] = int(delivered.evidence.sum())
+        result["delivery"] = spent(federation, delivered)
     if lost is not None:
         result["client"] = lost
         who = "parameters of the global model" if lost == GLOBAL else f"loss or parameters of client {lost}"
@@ -100,3 +94,14 @@ def _result(
         true = federation.shards.shared["theta_0"].to(theta)
         result["theta_0_squared_error"] = finite(float(((theta - true) ** 2).mean()))
     return result
+
+
+def spent(federation: Federation, delivered: Delivered) -> dict[str, int]:
+    """What result.json says of a delivery: its cost, and the models that were not finite."""
+    said = {
+        "rounds": federation.config.train.delivery_rounds if federation.method.carries else 1,
+        "gradients": int(delivered.gradients.sum()),
+        "clients": int((delivered.gradients > 0).sum()),
+        "not_finite": delivered.lost,
+    }
+    return said | ({"evidence_gradients": int(delivered.evidence.sum())} if delivered.findings else {})

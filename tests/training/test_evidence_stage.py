@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from selffl_cli.engine.cohort import Delivery
 from selffl_cli.engine.parallel.collective import Collective
 from selffl_cli.methods import actperfl_eb, evidence_table
+from selffl_cli.shards import Shards
 from selffl_cli.training import delivery
 from selffl_cli.training.controls import Controls
 from selffl_cli.training.delivery import handed
@@ -48,10 +49,10 @@ def test_the_run_folder_keeps_what_was_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["sequential", "stacked"])
 def test_workers_change_no_bit(engine: Any, tmp_path: Path) -> None:
-    shards = class_shards(tmp_path / "shards", clients=40)
+    shards = class_shards(tmp_path / "shards", clients=34)
     for workers in (1, 2):
         controls = Controls(engine=engine, workers=workers)
-        training(tmp_path / f"{workers}", shards, "actperfl-eb", controls=controls, **SETTINGS).run()
+        training(tmp_path / f"{workers}", shards, "actperfl-eb", {"max_steps": 4}, controls=controls, **SETTINGS).run()
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
 
@@ -59,19 +60,28 @@ class Killed(Exception):
     """The process ends here."""
 
 
+def one_by_one(folder: Path) -> Any:
+    """A run whose clients are asked and delivered to by themselves."""
+    shards = folder.parent / "shards"
+    opened = Shards.open(shards) if shards.exists() else class_shards(shards, clients=10)
+    made = training(folder, opened, "actperfl-eb", {"max_steps": 2}, **{**SETTINGS, "rounds": 1})
+    made.judge.chunks = lambda dealt: iter(dealt.clients[dealt.local][:, None])  # type: ignore[method-assign]
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kills") / "whole"
+    one_by_one(folder).run()
+    return folder
+
+
 @pytest.mark.parametrize("place", range(10))
 def test_a_kill_in_evidence_or_delivery_repeats_no_round_and_changes_no_bit(
-    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: int, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at the first to the last of ten clients, in the trial, the walks of all and the delivery in turn."""
-    shards = class_shards(tmp_path / "shards", clients=10)
-
-    def run(folder: str) -> Any:
-        made = training(tmp_path / folder, shards, "actperfl-eb", {"max_steps": 8}, **SETTINGS)
-        monkeypatch.setattr(made.judge, "chunks", lambda dealt: iter(dealt.clients[dealt.local][:, None]))
-        return made
-
-    run("whole").run()
+    """Killed at the first to the last of ten clients, in the first question, the walks and the delivery in turn."""
+    killed = whole.parent / f"killed-{place}"
     calls = iter(range(1000))
     at = [0, 3, 7, 10, 14, 19, 20, 23, 26, 29][place]
 
@@ -87,11 +97,11 @@ def test_a_kill_in_evidence_or_delivery_repeats_no_round_and_changes_no_bit(
         for module, name in ((evidence_table, "units"), (evidence_table, "read"), (delivery, "make")):
             patch.setattr(module, name, killing(getattr(module, name)))
         with pytest.raises(Killed):
-            run("killed").run()
-    again = run("killed")
+            one_by_one(killed).run()
+    again = one_by_one(killed)
     monkeypatch.setattr(again.method, "round", lambda *_: pytest.fail("a finished round was trained again"))
     again.run()
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert files(killed) == files(whole)
 
 
 def test_a_delivered_model_does_not_depend_on_who_is_delivered_with_it(tmp_path: Path) -> None:
@@ -121,7 +131,7 @@ def test_every_form_of_the_choice_finishes(tmp_path: Path) -> None:
     shards = class_shards(tmp_path / "shards")
     for choice in ("posterior", "own", "evidence"):
         for base in ("held-out", "all"):
-            options = {"choice": choice, "evidence_base": base, "max_steps": 8}
+            options = {"choice": choice, "evidence_base": base, "max_steps": 4}
             result = training(tmp_path / choice / base, shards, "actperfl-eb", options, **SETTINGS).run()
             found = json.loads((tmp_path / choice / base / "evidence.json").read_text())
             assert result["status"] == "finished"
@@ -132,7 +142,7 @@ def test_every_form_of_the_choice_finishes(tmp_path: Path) -> None:
 def test_a_rate_at_which_walks_diverge_ends_no_run(tmp_path: Path) -> None:
     """Entries that are not finite are counted, and nobody takes them."""
     shards = class_shards(tmp_path / "shards")
-    run = training(tmp_path / "run", shards, "actperfl-eb", {"max_steps": 64}, **{**SETTINGS, "rounds": 1})
+    run = training(tmp_path / "run", shards, "actperfl-eb", {"max_steps": 8}, **{**SETTINGS, "rounds": 1})
     real = actperfl_eb.gather
 
     def far(state: Any, *rest: Any) -> Any:  # theta^0 so far away that losses overflow
