@@ -32,9 +32,8 @@ def finish(
     theta, kept = federation.method.global_(federation.state), federation.kept if lost is None else None
     columns = {}
     if delivered is not None:
-        sums = {**sums, "delivered": delivered.sums}
+        sums, columns = {**sums, "delivered": delivered.sums}, {"delivery_gradients": delivered.gradients}
         line = {**line, "eval": judge.summaries(sums)}
-        columns["delivery_gradients"] = delivered.gradients
         if delivered.findings:
             columns["evidence_gradients"] = delivered.evidence
             federation.folder.write_json(EVIDENCE, delivered.findings)
