@@ -23,6 +23,7 @@ import typer
 
 from .. import __version__
 from ..machine.free_memory import free_memory, group_limits
+from . import options as opt
 
 LITTLE_MEMORY = 2.0  # GiB; torch takes about 0.3 a process, and there is a worker a core
 LITTLE_SPACE = 1.0  # GiB; checkpoints of every client's model are written whole before the old ones go
@@ -44,6 +45,7 @@ def doctor(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time both engines on every model instead (a minute or two).")
     ] = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Say what this machine offers, and what is wrong with it.
 
@@ -69,7 +71,12 @@ def doctor(
     _cache(findings)
     if torch is not None and speed:
         _speed(findings, torch)
-    _show(findings)
+    if as_json:
+        from .as_json import print_json
+
+        print_json({"facts": dict(findings.rows), "notes": findings.notes, "problems": findings.problems})
+    else:
+        _show(findings)
     raise typer.Exit(1 if findings.problems else 0)
 
 

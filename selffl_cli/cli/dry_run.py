@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -27,24 +29,49 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def print_costs(planned: list[PlannedRun], workers: int | None, device: str, console: Console) -> None:
+def print_costs(
+    planned: list[PlannedRun], workers: int | None, device: str, console: Console, as_json: bool = False
+) -> None:
     """Cost of every run at FedAvg's budget; one step is timed for each model and data set. Starts nothing."""
+    rows = costs(planned, workers, device)
+    if as_json:
+        from .as_json import print_json
+
+        print_json(rows)
+        return
     table = Table(title="Dry run: nothing is started")
     for column in ("run", "clients\n(a round)", "para-\nmeters", "local\nsteps", "sent", "memory", "time"):
         table.add_column(column, justify="left" if column == "run" else "right")
-    total, left, timings = 0.0, 0, Timings()
+    for row in rows:
+        if row["finished"]:
+            table.add_row(row["run"], *["–"] * 5, "finished")
+            continue
+        table.add_row(
+            row["run"], f"{row['clients']} ({row['clients_a_round']})", f"{row['parameters']:,}",
+            f"{row['local_steps']:,}", readable(row["bytes_sent"]), readable(row["memory_bytes"]),
+            duration(row["seconds"]),
+        )  # fmt: skip
+    left = [row["seconds"] for row in rows if not row["finished"]]
+    console.print(table)
+    console.print(
+        f"{len(left)} runs to do, about {duration(sum(left))} in all (a step timed on one thread, times FedAvg's steps)"
+    )
+
+
+def costs(planned: list[PlannedRun], workers: int | None, device: str) -> list[dict[str, Any]]:
+    """A row a run: its name, whether it is finished, and what it will cost when it is not."""
+    rows: list[dict[str, Any]] = []
+    timings = Timings()
     for run in planned:
         if (run.folder / "result.json").exists():
-            table.add_row(name(run), *["–"] * 5, "finished")
+            rows.append({"run": name(run), "finished": True})
             continue
         training = Federation(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
         cost = predict(training, timings)
         ranks = choose_workers(workers, training, timings=timings)
-        seconds = cost.seconds(ranks)
-        total, left = total + seconds, left + 1
-        table.add_row(name(run), f"{cost.clients} ({cost.cohort})", f"{cost.parameters:,}", f"{cost.steps:,}",
-                      readable(cost.bytes_sent), readable(cost.memory), duration(seconds))  # fmt: skip
-    console.print(table)
-    console.print(
-        f"{left} runs to do, about {duration(total)} in all (a step timed on one thread, times FedAvg's steps)"
-    )
+        rows.append({
+            "run": name(run), "finished": False, "clients": cost.clients, "clients_a_round": cost.cohort,
+            "parameters": cost.parameters, "local_steps": cost.steps, "bytes_sent": cost.bytes_sent,
+            "memory_bytes": int(cost.memory), "seconds": cost.seconds(ranks),
+        })  # fmt: skip
+    return rows

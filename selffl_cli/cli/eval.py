@@ -60,6 +60,7 @@ def eval_(
             "--verify", help="Recompute the recorded final figures instead; exit 1 when one is not equal to the bit."
         ),
     ] = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Score finished runs on any part of the data, global and personal, with the spread over clients."""
     import torch
@@ -72,14 +73,16 @@ def eval_(
     if verify:
         from .verify import print_verdicts
 
-        if part or predictions or csv:
-            raise UsageError("--verify: recomputes what was recorded; leave --part, --predictions and --csv out")
+        if part or predictions or csv or as_json:
+            raise UsageError(
+                "--verify: recomputes what was recorded; leave --part, --predictions, --csv and --json out"
+            )
         print_verdicts(scored, Terminal())
         return
     if predictions is not None and any(run.shards.manifest.task != "classification" for run in scored):
         raise UsageError("--predictions: only classification data has predicted classes")
     parts = [p.value for p in part] if part else [p.value for p in Split]
-    console = Terminal()
+    console = Terminal(stderr=as_json)
     rows: list[dict[str, object]] = []
     for run in scored:
         for name, kinds in run.summaries(parts).items():
@@ -93,8 +96,13 @@ def eval_(
             _write_predictions(run, parts, predictions)
     if not rows:
         raise UsageError("nothing to score: these runs kept no models, or the part is empty")
-    for alike in by_figures(rows):
-        console.print(table(alike, [metric for run in scored for metric in run.metrics]))
+    if as_json:
+        from .as_json import print_json
+
+        print_json(rows)
+    else:
+        for alike in by_figures(rows):
+            console.print(table(alike, [metric for run in scored for metric in run.metrics]))
     if csv is not None:
         import csv as csv_module
 

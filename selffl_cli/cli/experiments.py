@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from . import complete
+from . import options as opt
 
 
 def experiments(
@@ -19,6 +21,7 @@ def experiments(
             autocompletion=complete.experiments,
         ),
     ] = None,
+    as_json: opt.Json = False,
 ) -> None:
     """List the experiments that ship, each with its data, the number of its methods and its title."""
     from rich import box
@@ -29,6 +32,12 @@ def experiments(
     from ..files.toml import toml_text
     from .terminal import Terminal
 
+    if as_json:
+        from .as_json import print_json
+
+        names = experiment_names() if name is None else [name]
+        print_json([_described(Path(each).stem, read_experiment(experiment_path(each))) for each in names])
+        return
     if name is not None:
         typer.echo(toml_text(read_experiment(experiment_path(name))), nl=False)
         return
@@ -43,3 +52,8 @@ def experiments(
     console.print(table)
     line = Text.assemble("next: ", ("selffl train EXPERIMENT --dry-run", "bold"), "  what it would run and cost")
     console.print(line, soft_wrap=True)
+
+
+def _described(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    title = content.get("title", "")
+    return {"name": name, "data": content["data"]["name"], "methods": list(content["methods"]), "title": title}

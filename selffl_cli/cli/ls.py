@@ -15,6 +15,7 @@ import typer
 
 from . import complete
 from . import options as opt
+from .as_json import print_json
 
 COLOURS = {"finished": "blue", "running": "green", "stopped": "yellow", "diverged": "yellow", "damaged": "red"}
 HEADS = ("run", "state", "round", "left", "figures (test)")
@@ -49,7 +50,7 @@ def ls(
     if watch:
         _watch(look, as_json)
     elif as_json:
-        typer.echo(json.dumps(look.rows(), indent=1))
+        print_json(look.rows())
     else:
         rows = look.rows()
         if not rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import complete
+from . import options as opt
 from .choices import choices
 
 
@@ -24,10 +25,16 @@ def methods(
             autocompletion=complete.methods,
         ),
     ] = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Print every method: its idea, its paper, what each client keeps, and its options."""
     from .terminal import Terminal
 
+    if as_json:
+        from .as_json import print_json
+
+        print_json(described(names or ()))
+        return
     print_methods(Terminal(), names or ())
 
 
@@ -60,3 +67,20 @@ def print_methods(console: Console, names: Collection[str] = ()) -> None:
             console.print(options)
         console.print()
     console.print("Choose with --method NAME or --method NAME:key=value,…; an ending -w or -e sets the weighting.")
+
+
+def described(names: Collection[str] = ()) -> list[dict[str, Any]]:
+    """What `print_methods` prints, as data."""
+    from ..methods import ALIASES, METHODS, method_class
+
+    made = []
+    for name in [ALIASES.get(name, name) for name in names] or METHODS.names():
+        cls = method_class(name)
+        options = [
+            {"name": key, "default": field.default, "about": field.description or "", "words": choices(field)}
+            for key, field in cls.options_type.model_fields.items()
+        ]
+        aliases = [alias for alias, target in ALIASES.items() if target == name]
+        about = {"idea": str(cls.idea), "paper": cls.paper, "per_client": cls.per_client}
+        made.append({"name": name, "aliases": aliases, **about, "options": options})
+    return made

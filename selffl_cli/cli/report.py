@@ -50,6 +50,7 @@ def report(
     rounds: Annotated[int | None, typer.Option("--rounds", help="As in train.", show_default=False)] = None,
     set_: opt.Settings = None,
     init: opt.Init = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Turn an experiment's runs into tables, curves and judged claims.
 
@@ -82,7 +83,7 @@ def report(
     command += [word for text in set_ or [] for word in ("--set", text)] + ["--include"] * include
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
-    console = Terminal()
+    console = Terminal(stderr=as_json)
     with Terminal(stderr=True).status("starting") as status:
         from ..report.build import Selection, build
         from ..report.console import print_report
@@ -97,7 +98,13 @@ def report(
             lambda text: status.update(Text(f"{text} …")),
             Selection(stated, include),
         )
-    print_report(made, console)
+    if as_json:
+        from ..report.as_data import as_data
+        from .as_json import print_json
+
+        print_json(as_data(made))
+    else:
+        print_report(made, console)
     console.print(f"page: {made.folder / 'README.md'}", soft_wrap=True)
     if check:
         check_claims(made.entries)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -93,8 +93,8 @@ def _launcher(
     return InTurn(controls, stop, display), display
 
 
-def tune_first(begun: Begun, console: Console) -> None:
-    """Run every trial, then print what was chosen."""
+def tune_first(begun: Begun, console: Console) -> dict[str, Any] | None:
+    """Run every trial, then print what was chosen, and return the record of it."""
     from rich.table import Table
 
     from ..planning.tuning import tune
@@ -105,7 +105,7 @@ def tune_first(begun: Begun, console: Console) -> None:
 
     content = tune(begun.request, execute)
     if content is None:
-        return
+        return None
     table = Table(title=f"Tuning on validation data, seed {content['seed']}, {content['rounds']} rounds")
     for column in ("method", "trials", "chosen", content["score"]):
         table.add_column(column)
@@ -115,6 +115,7 @@ def tune_first(begun: Begun, console: Console) -> None:
         shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
         table.add_row(label, str(len(scores)), shown, "diverged" if best is None else f"{best:.4f}")
     console.print(table)
+    return content
 
 
 def print_results(

@@ -66,6 +66,7 @@ def train(
     deterministic: opt.Deterministic = False,
     keep_models: opt.Keep = opt.KeepModels.auto,
     client_store: opt.Store = opt.ClientStore.memory,
+    as_json: opt.Json = False,
 ) -> None:
     """Train an experiment's methods and seeds; finished runs are skipped, broken ones resumed."""
     asked = Asked(experiment, list(method or []), list(data or []), list(set_ or []), runs, source, init)
@@ -84,7 +85,7 @@ def train(
         from .running import print_results, queued
         from .terminal import Terminal
 
-        console, request = Terminal(), begun.request
+        console, request = Terminal(stderr=as_json), begun.request
         stated = given(request.data, request.init)
         say = partial(console.print, style="yellow", soft_wrap=True)
         request.experiment = tuned(request.experiment, runs, request.methods, stated, say)
@@ -92,9 +93,15 @@ def train(
         if dry_run:
             from .dry_run import print_costs
 
-            print_costs(planned, workers, begun.controls.device, console)
+            print_costs(planned, workers, begun.controls.device, console, as_json)
             return
         before = {run.folder for run in planned if (run.folder / "result.json").exists()}
         with queued(planned, how, begun.controls, console) as queue:
             queue.run()
-        print_results(request, planned, console, asked, before)
+        if as_json:
+            from ..runs.listing import describe
+            from .as_json import print_json
+
+            print_json([describe(path) for path in dict.fromkeys(run.folder for run in planned)])
+        else:
+            print_results(request, planned, console, asked, before)

@@ -47,6 +47,7 @@ def tune(
     engine: opt.EngineName = opt.Engine.auto,
     deterministic: opt.Deterministic = False,
     client_store: opt.Store = opt.ClientStore.memory,
+    as_json: opt.Json = False,
 ) -> None:
     """Try each method's grid on validation data with a seed of its own; `train` uses the best from then on.
 
@@ -66,14 +67,19 @@ def tune(
         from .running import tune_first
         from .terminal import Terminal
 
-        console, request = Terminal(), begun.request
+        console, request = Terminal(stderr=as_json), begun.request
         _check_labels(request)
         if dry_run:
             from .dry_run import print_costs
 
-            print_costs(trial_runs(request), workers, begun.controls.device, console)
+            print_costs(trial_runs(request), workers, begun.controls.device, console, as_json)
             return
-        tune_first(begun, console)
+        chosen = tune_first(begun, console)
+        if as_json:
+            from .as_json import print_json
+
+            print_json(chosen)
+            return
         command = ["selffl", "train", experiment]
         command += [word for text in method or [] for word in ("--method", text)]
         command += [word for text in data or [] for word in ("--data", text)]
