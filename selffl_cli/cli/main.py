@@ -94,6 +94,16 @@ COMMANDS = {
         "Copy what runs measured into TensorBoard, MLflow, W&B or Trackio.",
         ("selffl export runs/digits --to tensorboard", "selffl export runs/digits --to mlflow --follow"),
     ),
+    "bundle": Command(
+        "bundle:bundle",
+        "Make one archive of an experiment's runs and report, to be handed on.",
+        ("selffl bundle results/digits", "selffl bundle runs/digits/report --data"),
+    ),
+    "verify": Command(
+        "verify_bundle:verify",
+        "Check a bundle on this machine: every file, run and table.",
+        ("selffl verify digits.zip", "selffl verify digits.zip --rerun"),
+    ),
     "doctor": Command(
         "doctor:doctor",
         "Say what this machine offers, and what is wrong with it.",
@@ -109,7 +119,7 @@ def _epilog(examples: tuple[str, ...]) -> str:
 def _load(name: str) -> Any:
     """Import a command and make the parser of its options."""
     entry = COMMANDS[name]
-    if name in ("train", "tune", "rerun", "eval", "audit"):  # many small models: one thread each
+    if name in ("train", "tune", "rerun", "eval", "audit", "verify"):  # many small models: one thread each
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy and torch are imported
     module, _, attribute = entry.attribute.partition(":")
     found = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)

@@ -118,8 +118,11 @@ def kept(folder: RunFolder | None) -> Keep:
     return "personal" if "personal" in names else "global" if names else "none"
 
 
-def differences(first: RunFolder, second: RunFolder) -> Iterator[str]:
-    """Every kind of number in which two finished runs differ, with the first place; times do not count."""
+def differences(first: RunFolder, second: RunFolder, models: bool = True) -> Iterator[str]:
+    """Every kind of number in which two finished runs differ, with the first place; times do not count.
+
+    models: whether the models are compared too, which the first run may have been handed on without.
+    """
     lines = [(one, two) for one, two in zip(first.metrics(), second.metrics(), strict=False)]
     if len(first.metrics()) != len(second.metrics()):
         yield f"{len(first.metrics())} rounds, then {len(second.metrics())}"
@@ -136,5 +139,5 @@ def differences(first: RunFolder, second: RunFolder) -> Iterator[str]:
     changed = [name for name in one if repr(one[name]) != repr(two.get(name))]  # NaN equals NaN
     if changed:
         yield f"{CLIENTS}: {changed[0]}"
-    if first.read(MODELS) != second.read(MODELS):
+    if models and first.read(MODELS) != second.read(MODELS):
         yield "the models"
