@@ -19,8 +19,8 @@ def panels() -> dict[str, list[tuple[str, str]]]:
             ("train.learning_rate", "and local_epochs, local_steps, batch_size, participation, eval_every"),
             ("train.sampler", f"Who takes part in a round: {spec_help(SAMPLERS)}."),
             ("train.weighting", "How models are averaged: samples, equal or unbiased."),
-            ("train.new_clients", "Share of clients held out of training and judged at the end."),
-            ("train.precision", "Of training's matrix products: float32, or tf32 and bf16, which make another run."),
+            ("train.new_clients", "Share of clients held out, and judged at the end."),
+            ("train.precision", "float32, tf32 or bf16; each makes a run of its own."),
         ],
         "Privacy (by --set)": [
             ("train.privacy", f"One of noise and target-epsilon is needed: {spec_help(KINDS)}."),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import complete
 
 WHAT, LONG, WHERE, HOW = "What", "How long", "Where", "How runs are carried out"
@@ -18,6 +19,7 @@ class LauncherName(StrEnum):
 
     local = "local"
     ray = "ray"
+    slurm = "slurm"
 
 
 class KeepModels(StrEnum):
@@ -190,7 +192,7 @@ Launcher = Annotated[
         "--launcher",
         metavar="LAUNCHER",
         show_default=False,
-        help="What carries the runs out: local (the default) or ray.",
+        help="What carries the runs out: local (the default), ray or slurm.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -201,6 +203,16 @@ Address = Annotated[
         metavar="HOST:PORT",
         help="Ray: a cluster's HOST:PORT, or auto. Default: this machine.",
         show_default=False,
+        rich_help_panel=WHERE,
+    ),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="NAME=VALUE",
+        show_default=False,
+        help="SLURM: an option of sbatch, such as partition=gpu; may be repeated.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -229,7 +241,7 @@ Deterministic = Annotated[
     bool,
     typer.Option(
         "--deterministic",
-        help="On a GPU the same bits each time, up to 1.7 times slower. A CPU always is so.",
+        help="Give the same bits each time on a GPU too; up to 1.7 times slower.",
         rich_help_panel=HOW,
     ),
 ]
@@ -254,9 +266,16 @@ Store = Annotated[
     ),
 ]
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON instead of a table. Its schema is docs/schemas/COMMAND.json.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; its schema is in docs/schemas.")]
+
+
+def sbatch_options(launcher: LauncherName, options: list[str] | None) -> list[str] | None:
+    """What --slurm says, None under another launcher; UsageError for options of a launcher that is not asked for."""
+    if launcher == LauncherName.slurm:
+        return list(options or [])
+    if options:
+        raise UsageError("--slurm belongs to --launcher slurm")
+    return None
 
 
 def only_runs(paths: list[Path]) -> list[Path]:

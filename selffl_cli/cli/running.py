@@ -74,6 +74,11 @@ def _launcher(
     jobs = 1 if controls.team else choose_jobs(how.jobs, how.workers, left, controls.device)
     if not controls.team and (hint := too_many(how.jobs, how.workers, jobs)):
         console.print(hint, style="yellow", soft_wrap=True)
+    if how.slurm is not None:
+        from ..launchers.slurm import SlurmJobs, read_parameters
+
+        runs = planned[0].folder.parents[1]
+        return SlurmJobs(runs, read_parameters(how.slurm), how.jobs, controls), RunsBoard(console, planned)
     if how.ray:
         from ..launchers.ray import RayJobs
 

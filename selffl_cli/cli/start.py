@@ -63,6 +63,7 @@ class How:
     client_store: str = "memory"
     budget: str | None = None
     checkpoint_seconds: float = 30
+    slurm: list[str] | None = None  # options of sbatch; None under another launcher
     begun: float = field(default_factory=time.monotonic)  # a time budget counts from here
 
     def check(self) -> None:
@@ -75,7 +76,9 @@ class How:
             raise UsageError(
                 "--launcher ray: Ray decides how many runs go at once, one core each; leave --jobs and --workers"
             )
-        if self.stack_seeds and (self.jobs or self.workers or self.ray):
+        if self.slurm is not None and self.workers is not None:
+            raise UsageError("--launcher slurm: a job has one process; leave --workers out")
+        if self.stack_seeds and (self.jobs or self.workers or self.ray or self.slurm is not None):
             raise UsageError("--stack-seeds: its runs share one process; leave --jobs, --workers and --launcher out")
         if self.stack_seeds and self.engine == "sequential":
             raise UsageError("--stack-seeds is for the stacked engine; leave --engine sequential out")

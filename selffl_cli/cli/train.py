@@ -59,6 +59,7 @@ def train(
     launcher: opt.Launcher = opt.LauncherName.local,
     address: opt.Address = None,
     gpus_per_run: opt.GpusPerRun = 0,
+    slurm: opt.Slurm = None,
     jobs: opt.Jobs = None,
     workers: opt.Workers = None,
     stack_seeds: opt.StackSeeds = None,
@@ -74,6 +75,7 @@ def train(
     how = How(
         workers, jobs, stack_seeds, launcher == opt.LauncherName.ray, address, gpus_per_run, device, engine.value,
         deterministic, keep_models.value, client_store.value, budget, checkpoint_seconds,
+        slurm=opt.sbatch_options(launcher, slurm),
     )  # fmt: skip
 
     with started(asked, how) as begun:

@@ -42,6 +42,7 @@ def tune(
     launcher: opt.Launcher = opt.LauncherName.local,
     address: opt.Address = None,
     gpus_per_run: opt.GpusPerRun = 0,
+    slurm: opt.Slurm = None,
     jobs: opt.Jobs = None,
     workers: opt.Workers = None,
     engine: opt.EngineName = opt.Engine.auto,
@@ -58,6 +59,7 @@ def tune(
     how = How(
         workers, jobs, None, launcher == opt.LauncherName.ray, address, gpus_per_run, device, engine.value,
         deterministic, "none", client_store.value, budget, checkpoint_seconds,
+        slurm=opt.sbatch_options(launcher, slurm),
     )  # fmt: skip
 
     with started(asked, how) as begun:

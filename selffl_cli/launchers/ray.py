@@ -7,46 +7,20 @@ import os
 import socket
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import SelfflError, UsageError
 from ..planning.plan import PlannedRun
 from ..training.controls import Controls
-from .one import POLL, Stop
-from .queue import Ending, carry_out
+from .elsewhere import described, train_described
+from .one import POLL
+from .queue import Ending
 
 RETRIES = 3  # of a run whose worker was killed; it resumes from its checkpoint
 ANSWER_SECONDS = 5.0  # seconds for a Ray head to answer
 # What a client of HTTP/2, and so of gRPC, says first: a fixed text and an empty frame of settings; so is what it hears.
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 SETTINGS = 4  # the frame's type, its fourth byte
-
-
-def train_one(job: str) -> str:
-    """The task: train the run that the JSON `job` describes; its ending as JSON."""
-    import torch
-
-    from ..config.run import RunConfig
-    from ..shards import Shards
-
-    torch.set_num_threads(1)
-    content = json.loads(job)
-    versions = [__version__, torch.__version__]
-    if versions != content["versions"]:
-        message = "this node has selffl {} and torch {}, the driver {} and {}".format(*versions, *content["versions"])
-        return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {message}")))
-    try:
-        if content["controls"]["device"] == "cuda" and not torch.cuda.is_available():
-            raise SelfflError("Ray gives this run a GPU, but this node's torch sees none")
-        config, shards = RunConfig(**content["config"]), Shards.open(content["data"])
-        if shards.hash != config.data["hash"]:
-            raise SelfflError(f"{content['data']}: other data than the driver's")
-    except SelfflError as error:
-        return json.dumps(vars(Ending("failed", f"{socket.gethostname()}: {error}")))
-    run = PlannedRun(config, shards, Path(content["folder"]), Path(content["start"]) if content["start"] else None)
-    return json.dumps(vars(carry_out(run, Stop(), Controls(**content["controls"], workers=1))))
 
 
 def connect(address: str | None) -> Any:
@@ -102,7 +76,7 @@ class RayJobs:
     def __init__(self, address: str | None, gpus: float, controls: Controls) -> None:
         self.ray, self.gpus = connect(address), gpus
         self.controls = replace(controls, device="cuda" if gpus else "cpu")
-        self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_one)
+        self.task = self.ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(train_described)
         self.running: dict[Any, PlannedRun] = {}
         if gpus and not self.ray.cluster_resources().get("GPU"):
             self.ray.shutdown()
@@ -116,17 +90,7 @@ class RayJobs:
         return int(slots) - len(self.running)
 
     def start(self, run: PlannedRun) -> None:
-        import torch
-
-        job = {
-            "config": run.config.model_dump(mode="json"),
-            "data": str(run.shards.path.resolve()),
-            "folder": str(run.folder.resolve()),
-            "start": str(run.start.resolve()) if run.start else None,
-            "controls": self.controls.sent(),
-            "versions": [__version__, torch.__version__],
-        }
-        self.running[self.task.remote(json.dumps(job))] = run
+        self.running[self.task.remote(described(run, self.controls))] = run
 
     def ended(self) -> list[tuple[PlannedRun, Ending]]:
         if not self.running:

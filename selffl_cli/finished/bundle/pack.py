@@ -181,7 +181,7 @@ def _guide(name: str, runs: list[RunFolder], contents: Contents, unfinished: lis
         "",
         "## Licences",
         "",
-        "selffl has the MIT licence. The data have the terms of their sources, which `citation` in each manifest names.",
+        "selffl has the MIT licence. The data have the terms of their sources: see `citation` in each manifest.",
     ]
     if commits:
         lines += ["", f"The runs were made by commit {', '.join(commits)}."]
