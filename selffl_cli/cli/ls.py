@@ -19,6 +19,7 @@ from .as_json import print_json
 
 COLOURS = {"finished": "blue", "running": "green", "stopped": "yellow", "diverged": "yellow", "damaged": "red"}
 HEADS = ("run", "state", "round", "left", "figures (test)")
+MAIN = ("squared_error", "perplexity", "accuracy")  # as metrics.judged_by has them, which would bring numpy along
 EVERY = 2.0  # seconds between two looks of --watch
 
 
@@ -179,14 +180,11 @@ def _name(row: dict[str, Any]) -> str:
 
 def _figures(figures: dict[str, Any]) -> str:
     """The main figure of the global and of the personal models."""
-    from ..metrics.judged_by import main_metric
-
     shown = []
     for kind in ("global", "personal"):
-        found = figures.get(kind)
-        if found:
-            metric = main_metric(found)
+        if found := figures.get(kind):
+            metric = next((name for name in MAIN if name in found), MAIN[-1])
             value = found.get(metric)
-            text = "–" if value is None else metric.show(value)
+            text = "–" if value is None else f"{value:.1%}" if metric == "accuracy" else f"{value:.3g}"
             shown.append(f"{kind} {text}")
     return "  ".join(shown)

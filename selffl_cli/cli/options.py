@@ -84,7 +84,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any key of the experiment as key=value; may be repeated.",
+        help="Any key of the experiment as key=value, or key=[a,b] for each of several values; may be repeated.",
         show_default=False,
         autocompletion=complete.settings,
         rich_help_panel=WHAT,

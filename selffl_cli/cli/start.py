@@ -189,6 +189,7 @@ def read_data(texts: list[str]) -> DataPlaces:
 def read_settings(asked: Asked) -> tuple[dict[str, Any], DataPlaces]:
     """{dotted key: value} of the options that set a key of the experiment, and what --data named."""
     from ..config.spec import parse_spec, parse_value
+    from ..planning.grids import with_grids
 
     overrides: dict[str, Any] = {}
     places = read_data(asked.data)
@@ -202,7 +203,7 @@ def read_settings(asked: Asked) -> tuple[dict[str, Any], DataPlaces]:
         overrides[key.strip()] = parse_value(value)
     if asked.rounds is not None:
         overrides["train.rounds"] = asked.rounds
-    return overrides, places
+    return with_grids(asked.experiment, overrides), places
 
 
 def parse_duration(text: str) -> float:

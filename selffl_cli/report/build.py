@@ -26,6 +26,7 @@ from .pictures.diagnostics import gains, uncertainty, worst_tenth
 from .pictures.sweep import heat_map, sweep
 from .results import Results
 from .sections import (
+    best_setting,  # noqa: F401
     continual,  # noqa: F401 - they add their sections to the page
     equal_gradients,  # noqa: F401
 )

@@ -31,7 +31,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cluster(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the experiment, its data, and the stand-in's commands on the path."""
-    pytest.importorskip("submitit", reason="submitit is not installed (the extra slurm)")
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed (the extra slurm)")
+    watcher = submitit.slurm.slurm.SlurmJob.watcher  # knows jobs by their numbers, which begin anew here
+    watcher.clear()
+    watcher._registered.clear()
     (tmp_path / "blobs").symlink_to(whole / "blobs")
     (tmp_path / "tiny.toml").write_text((whole / "tiny.toml").read_text())
     (tmp_path / "jobs").mkdir()
@@ -83,6 +86,7 @@ def test_runs_go_beside_each_other_and_the_list_sees_them(cluster: Path, capsys:
 
 def test_a_run_that_fails_is_named_with_its_reason(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*ONE, "--rounds", "3", "--slurm", "gpus-per-node=1"]) == 1
+    assert jobs(cluster) == ["COMPLETED"]  # its job was handed in once
     assert "this run is given a GPU, but this node's torch sees none" in " ".join(capsys.readouterr().err.split())
 
 

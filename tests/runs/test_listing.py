@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from run_folders import curve, write_run
 
-from selffl_cli.cli.ls import Look, lines
+from selffl_cli.cli.ls import MAIN, Look, lines
 from selffl_cli.cli.main import main
+from selffl_cli.metrics import judged_by
 from selffl_cli.runs.folder import METRICS, RECORD, RESULT, RunFolder
 from selffl_cli.runs.listing import describe, find
 
@@ -175,6 +176,10 @@ def read_until(terminal: int, word: str) -> str:
             seen += os.read(terminal, 65536).decode(errors="replace")
     assert word in seen
     return seen
+
+
+def test_the_main_metrics_are_those_of_the_tasks() -> None:
+    assert [(metric.name, metric.percent) for metric in judged_by.MAIN] == [(n, n == "accuracy") for n in MAIN]
 
 
 def test_a_thousand_runs_are_listed_without_rich_or_numpy(tmp_path: Path) -> None:
