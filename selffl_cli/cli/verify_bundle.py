@@ -103,12 +103,12 @@ def _recomputed(path: Path, shards: Path) -> str:
     """The first figure that differs; "" when all are equal to the bit."""
     import torch
 
-    from ..finished.run import Scored
+    from ..finished.run import FinishedRun
     from ..finished.verify import other_machine
     from ..finished.verify import verify as judge_again
 
     torch.set_num_threads(1)
-    run = Scored.open(path, shards)
+    run = FinishedRun.open(path, shards)
     different = judge_again(run).different
     return different[0] + _elsewhere(other_machine(run.folder.environment)) if different else ""
 
@@ -116,7 +116,7 @@ def _recomputed(path: Path, shards: Path) -> str:
 def _trained_again(path: Path, shards: Path) -> str:
     """The first number in which the run differs from one that is trained now; "" when there is none."""
     from ..finished.verify import other_machine
-    from ..planning.rerun import Place, differences, kept, read_record, replan
+    from ..planning.rerun import RerunPaths, differences, kept, read_record, replan
     from ..runs.folder import MODELS, RunFolder
     from .running import queued
     from .start import How
@@ -124,7 +124,7 @@ def _trained_again(path: Path, shards: Path) -> str:
 
     config, before = read_record(path)
     assert before is not None
-    run = replan(config, Place(path.parents[2] / "again", data=shards))
+    run = replan(config, RerunPaths(path.parents[2] / "again", data=shards))
     models = (path / MODELS).exists()
     keep = kept(before) if models else "personal"
     how = How(jobs=1, device="cpu", engine=before.environment.get("engine", "auto"), keep_models=keep)
