@@ -38,7 +38,7 @@ class Claim(Strict):
     paper: str = ""
     left: str
     right: str | float | Annotated[list[str], Field(min_length=1)]
-    relation: Literal["greater", "less", "equal"]
+    relation: Literal["greater", "less", "equal", "not-worse"]
     margin: float = Field(0.0, ge=0)
     at: Literal["rounds", "gradients"] = "rounds"
     where: dict[str, Any] = {}
@@ -46,8 +46,10 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _margin(self) -> Claim:
-        if self.relation == "equal" and self.margin == 0:
-            raise ValueError("'equal' needs a margin stated beforehand")
+        if self.relation in ("equal", "not-worse") and self.margin == 0:
+            raise ValueError(f"'{self.relation}' needs a margin stated beforehand")
+        if self.relation == "not-worse" and self.at == "gradients":
+            raise ValueError("'not-worse' is judged on final models; leave at = \"gradients\" out")
         return self
 
     @model_validator(mode="after")

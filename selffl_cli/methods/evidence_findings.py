@@ -65,10 +65,12 @@ def findings(hearing: Hearing, table: Table, chosen: Chosen) -> dict[str, Any]:
     told = np.zeros(len(hearing.samples), bool)
     told[table.clients] = True
     return {
-        "form": chosen.form, "gains": chosen.gains, "families": [str(family) for family in table.families],
+        "form": chosen.form, "gains": {form: known(pair) for form, pair in chosen.gains.items()},
+        "families": [str(family) for family in table.families],
         "kept": [str(table.families[f]) for f in table.kept], "dropped": table.dropped, "grid": table.grid.tolist(),
         "candidates": len(options), "family": str(table.families[options.family[one]]), "k": float(options.k[one]),
         "L": float(options.scale[one]),
+        "pooled_place": int(options.places(table.samples.mean())[one]) if len(table.samples) else 0,
         "k_between": [float(options.k[chosen.tied].min()), float(options.k[chosen.tied].max())],
         "pi": {
             "family": {str(table.families[f]): float(chosen.pi[options.family == f].sum()) for f in table.kept},
@@ -90,3 +92,8 @@ def mass(table: Table, chosen: Chosen, row: int, at: np.ndarray) -> list[list[fl
     out = np.zeros((len(table.families), len(table.grid)))
     np.add.at(out, (chosen.options.family, at), chosen.r[row])
     return out.tolist()
+
+
+def known(figures: tuple[float, float]) -> list[float | None]:
+    """JSON has no infinity: None stands for the standard error of a single client."""
+    return [figure if np.isfinite(figure) else None for figure in figures]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .intervals import Interval, boundary_p, holm_alphas, t_interval
 
-Relation = Literal["greater", "less", "equal"]
+Relation = Literal["greater", "less", "equal", "not-worse"]
 Verdict = Literal["reproduced", "contradicted", "undecided"]
 
 MIN_SEEDS = 5
@@ -20,7 +20,8 @@ MIN_SEEDS = 5
 class Comparison:
     """What is claimed of left - right, with the differences [n], one a seed.
 
-    greater: above `margin` (0 when none is given); less: below -margin; equal: within ±margin.
+    greater: above `margin` (0 when none is given); less: below -margin; equal: within ±margin; not-worse: above
+    -margin, of differences that are positive where the left side is the better one.
     """
 
     differences: np.ndarray
@@ -67,6 +68,8 @@ def read(interval: Interval, relation: Relation, margin: float = 0.0) -> Verdict
         return "contradicted" if high < -margin or low > margin else "undecided"
     if relation == "less":
         low, high = -high, -low
+    if relation == "not-worse":
+        margin = -margin
     if low > margin:
         return "reproduced"
     return "contradicted" if high < margin else "undecided"
@@ -94,6 +97,8 @@ def _leans(comparison: Comparison) -> bool:
     mean, margin = comparison.differences.mean() if comparison.differences.size else 0.0, comparison.margin
     if comparison.relation == "equal":
         return abs(mean) <= margin
+    if comparison.relation == "not-worse":
+        return bool(mean > -margin)
     return bool(mean > margin if comparison.relation == "greater" else mean < -margin)
 
 
@@ -111,6 +116,7 @@ def _judge_one(comparison: Comparison, p: float, alpha: float) -> Judgement:
     seeds = comparison.differences.size
     if seeds == 0:
         return Judgement("undecided", None, p, "no seed has both sides")
+    tied = comparison.relation == "not-worse" and abs(comparison.differences.mean()) <= comparison.margin
     interval = t_interval(comparison.differences, 1 - alpha)
     if seeds < 2:
         return Judgement("undecided", interval, p, "fewer than 2 seeds: interval withheld")
@@ -118,4 +124,4 @@ def _judge_one(comparison: Comparison, p: float, alpha: float) -> Judgement:
     if seeds < MIN_SEEDS:
         leaning = "" if verdict == "undecided" else f"; would be {verdict}"
         return Judgement("undecided", interval, p, f"fewer than {MIN_SEEDS} seeds{leaning}")
-    return Judgement(verdict, interval, p)
+    return Judgement(verdict, interval, p, "tied: the mean difference lies within the margin" if tied else "")

@@ -31,12 +31,14 @@ from .sections import (
     equal_gradients,  # noqa: F401
 )
 from .sections.canary import planted_section
+from .sections.evidence import evidence_section
 from .sections.fairness import fairness
 from .sections.privacy import privacy_picture, privacy_section
 from .sections.registry import EXTRAS, extra
 from .sections.target import target_section
 from .tables import Summaries, Table, long_frame, run_frame, summaries, tables, write_csv
 
+extra(evidence_section)
 extra(target_section)
 extra(privacy_section)
 extra(planted_section)

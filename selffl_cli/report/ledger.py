@@ -9,9 +9,11 @@ import pandas as pd
 
 from ..config.claims import Claim, Side, sides
 from ..errors import SelfflError, UsageError, nearest
+from ..metrics.judged_by import LEVELS
 from ..metrics.verdicts import Comparison, Judgement, judge
 from ..planning.claims import check_label
 from .compare import Summary
+from .figures.clients import client_figures
 from .figures.detection import Detection
 from .results import Results
 from .tables import Summaries
@@ -67,8 +69,11 @@ def ledger(results: Results, both: Summaries) -> list[Entry]:
         judgement = _name_missing(claim, results, _setting(claim, results), judgement)
         pair = pairs[judgement.decided_by]
         left, right = (pair.values[side].mean() for side in ("left", "right"))
-        rival = pair.right.label if len(pairs) > 1 else ""
-        entries.append(Entry(claim, pair.what, left, right, judgement, list(pair.values.index), rival))
+        rival = pair.right.label if len({other.right for other in pairs}) > 1 else ""
+        if claim.relation == "not-worse" and judgement.interval is not None:
+            by = "over the clients of all seeds" if pair.clients else "over seeds"
+            judgement = replace(judgement, note="; ".join(filter(None, [judgement.note, f"decided {by}"])))
+        entries.append(Entry(claim, pair.what, left, right, judgement, list(pairs[0].values.index), rival))
     return entries
 
 
@@ -101,18 +106,19 @@ class Pair:
     values: pd.DataFrame
     comparison: Comparison
     corners: list[Comparison]
+    clients: bool = False  # whether the differences are those of clients, of all seeds together
 
 
 def _judged(compared: list[list[Pair]]) -> list[Judgement]:
     """The verdicts; undecided where a claim comes out differently at the ends of what is known of its figures."""
-    verdicts = judge([[pair.comparison for pair in pairs] for pairs in compared])
+    verdicts = _families([[pair.comparison for pair in pairs] for pairs in compared])
     most = max((len(pair.corners) for pairs in compared for pair in pairs), default=0)
     for corner in range(most):
         moved = [
             [pair.corners[corner % len(pair.corners)] if pair.corners else pair.comparison for pair in pairs]
             for pairs in compared
         ]
-        for place, other in enumerate(judge(moved)):
+        for place, other in enumerate(_families(moved)):
             decided = verdicts[place].verdict != "undecided" and any(pair.corners for pair in compared[place])
             if decided and other.verdict != verdicts[place].verdict:
                 note = "comes out differently at the evaluations before and after the common budget"
@@ -120,9 +126,39 @@ def _judged(compared: list[list[Pair]]) -> list[Judgement]:
     return verdicts
 
 
+def _families(claims: list[list[Comparison]]) -> list[Judgement]:
+    """The claims that something is not worse are a family of their own in Holm's sense, and so are all others."""
+    apart = [comparisons[0].relation == "not-worse" for comparisons in claims]
+    found = {
+        kind: iter(judge([one for one, other in zip(claims, apart, strict=True) if other == kind])) for kind in {*apart}
+    }
+    return [next(found[kind]) for kind in apart]
+
+
 def _compare(claim: Claim, results: Results, both: Summaries) -> list[Pair]:
     left, *rights = (_named(claim, side, results) for side in sides(claim))
-    return [_pair(claim, left, right, results, both) for right in rights]
+    pairs = [_pair(claim, left, right, results, both) for right in rights]
+    if claim.relation == "not-worse":  # over seeds, and over the clients of all seeds
+        pairs += [pair for right in rights for pair in _of_clients(claim, left, right, results)]
+    return pairs
+
+
+def _of_clients(claim: Claim, left: Side, right: Side, results: Results) -> list[Pair]:
+    """The same comparison with a difference for each client and seed, where both sides are figures of clients."""
+    setting = _setting(claim, results)
+    ends = [client_figures(results, side.label, setting, side.what) for side in (left, right) if side.label]
+    if len(ends) < 2 or any(end.empty for end in ends):
+        return []
+    values = pd.DataFrame({"left": ends[0], "right": ends[1]}).dropna()
+    difference = _better(left.what, results) * (values["left"] - values["right"]).to_numpy(dtype=float)
+    return [Pair(left.what, right, values, Comparison(difference, claim.relation, claim.margin), [], clients=True)]
+
+
+def _better(what: str, results: Results) -> int:
+    """1 where a larger figure is the better one, else -1."""
+    name = what.rpartition(".")[2]
+    worse = name == "loss" or (name in (results.metric.name, *LEVELS) and not results.metric.higher_is_better)
+    return -1 if worse else 1
 
 
 def _pair(claim: Claim, left: Side, right: Side, results: Results, both: Summaries) -> Pair:
@@ -132,6 +168,8 @@ def _pair(claim: Claim, left: Side, right: Side, results: Results, both: Summari
     def at(one: pd.Series | float, other: pd.Series | float) -> tuple[pd.DataFrame, Comparison]:
         values = pd.DataFrame({"left": one, "right": other}).dropna().sort_index()  # a number stands for every seed
         difference = (values["left"] - values["right"]).to_numpy(dtype=float)
+        if claim.relation == "not-worse":
+            difference = _better(left.what or right.what, results) * difference
         return values, Comparison(difference, claim.relation, claim.margin)
 
     values, comparison = at(ends[0][0], ends[1][0])

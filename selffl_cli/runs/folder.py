@@ -35,7 +35,7 @@ from .names import RECORD as RECORD
 from .names import RESULT as RESULT
 from .names import SCORES as SCORES
 from .roles import Roles, assign_roles
-from .schema import Environment, Line, Record, Result, check, check_clients
+from .schema import Environment, Evidence, Line, Record, Result, check, check_clients
 
 if TYPE_CHECKING:
     import pyarrow
@@ -108,6 +108,16 @@ class RunFolder:
             return check(Environment, json.loads(self.read(ENVIRONMENT)))
         except (OSError, ValueError, RecursionError) as error:
             raise self._unreadable(ENVIRONMENT, error) from None
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What the method asked of all clients before delivery, and learnt; {} of most methods."""
+        if not self.has(EVIDENCE):
+            return {}
+        try:
+            return check(Evidence, json.loads(self.read(EVIDENCE)))
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._unreadable(EVIDENCE, error) from None
 
     def _unreadable(self, name: str, error: Exception) -> SelfflError:
         return SelfflError(f"{self.path / name}: cannot be read ({error}); {self._again}")

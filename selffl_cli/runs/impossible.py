@@ -11,6 +11,7 @@ from ..metrics.judged_by import SPREAD, main_metric
 from ..metrics.metric import Metric, Recorded
 from .folder import RunFolder
 
+DELIVERED = "delivered"
 COUNTED = ("gradients", "bytes_up", "bytes_down")  # over all rounds so far
 
 
@@ -19,9 +20,16 @@ def impossible(folder: RunFolder, lines: list[dict[str, Any]]) -> str:
     result = folder.result or {}
     further = {facts["name"]: Recorded(facts) for facts in result.get("metrics", [])}
     found = _rounds(lines) or next(filter(None, (_line(line, further) for line in lines)), "") or _clients(folder)
+    found = found or _line({"eval": delivered_of(result), "round": result.get("round")}, further)
     if found or result.get("status") != "finished":
         return found
     return _end(folder.record["train"], lines, result)
+
+
+def delivered_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of delivered models, which no round's line has, by part."""
+    final = result.get("final", {})
+    return {part: {DELIVERED: models[DELIVERED]} for part, models in final.items() if DELIVERED in models}
 
 
 def _rounds(lines: list[dict[str, Any]]) -> str:
@@ -57,7 +65,7 @@ def _end(train: Mapping[str, Any], lines: list[dict[str, Any]], result: Mapping[
     if not whole and train.get("stop_at") is None:
         return f"it is finished after {last} of {rounds} rounds"
     for part, models in result.get("final", {}).items():
-        evaluated = {name: figures for name, figures in models.items() if name != "delivered"}  # made after it
+        evaluated = {name: figures for name, figures in models.items() if name != DELIVERED}  # made after it
         if part != "new" and not _same(evaluated, lines[-1].get("eval", {}).get(part, {})):
             return f"the result's figures of {part} are not those of the last evaluation"
     return ""

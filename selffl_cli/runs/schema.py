@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..config.validation import ExperimentName, FileName
 
@@ -88,6 +88,70 @@ class Environment(Open):
 
     started: str = ""
     command: list[str] = []
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+class Curve(Open):
+    """Held-out figures at each point of the grid."""
+
+    loss: list[Finite]
+    score: list[Finite]
+
+
+class Belief(Open):
+    """r_m of one client by family and point of the grid."""
+
+    client: Count
+    samples: Count
+    mass: list[list[Finite]]
+
+
+class Shares(Open):
+    """pi by family, and by k."""
+
+    family: dict[str, Finite]
+    k: list[Pair]
+
+
+class Evidence(Open):
+    """evidence.json"""
+
+    form: str
+    gains: dict[str, Pair]
+    families: Annotated[list[str], Field(min_length=1)]
+    kept: Annotated[list[str], Field(min_length=1)]
+    dropped: dict[str, Pair]
+    grid: Annotated[list[Count], Field(min_length=1)]
+    family: str
+    k: Annotated[Finite, Field(gt=0)]
+    L: Annotated[Finite, Field(ge=0)]
+    k_between: Pair
+    pooled_place: Count
+    pi: Shares
+    r: list[Belief]
+    curves: dict[str, Curve]
+    not_finite: Count
+    with_evidence: Count
+    clients: Count
+    samples: list[Count]
+    amount_family: list[Count]
+    amount_steps: list[Count]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Evidence:
+        """Lengths and names that belong together."""
+        points = len(self.grid)
+        whole = all(len(curve.loss) == len(curve.score) == points for curve in self.curves.values())
+        whole &= all(len(row) == points for one in self.r for row in one.mass)
+        whole &= len(self.samples) == len(self.amount_family) == len(self.amount_steps) == self.clients
+        whole &= set(self.curves) == set(self.kept) <= set(self.families) and self.family in self.kept
+        whole &= self.pooled_place < points and max(self.amount_family, default=0) < len(self.families)
+        if not whole:
+            raise ValueError("its parts do not fit each other")
+        return self
 
 
 class Line(Open):

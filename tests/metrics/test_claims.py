@@ -121,3 +121,21 @@ def test_lowest_of_all_follows_from_its_pairs(rivals: list[list[float]]) -> None
     alone, together = [one(rival, "less").verdict for rival in rivals], against(*rivals).verdict
     assert (together == "reproduced") == all(verdict == "reproduced" for verdict in alone)
     assert together != "contradicted" or "contradicted" in alone
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict", "tied"),
+    [
+        # mean -0.011, half-width 0.00196: [-0.01296, -0.00904]
+        (0.014, "reproduced", True),
+        (0.012, "undecided", True),
+        (0.010, "undecided", False),
+        (0.009, "contradicted", False),
+    ],
+)
+def test_not_worse_by_more_than_the_margin(margin: float, verdict: str, tied: bool) -> None:
+    """By hand: the interval lies above -margin, holds it, or lies below it; tied says where the mean lies."""
+    judged = one([-d for d in UP], "not-worse", margin)
+    assert judged.verdict == verdict
+    assert judged.note.startswith("tied") == tied
+    assert one(UP, "not-worse", margin).verdict == "reproduced"  # better is not worse

@@ -181,6 +181,7 @@ def test_variants_of_one_label_are_told_apart(tmp_path: Path) -> None:
         ("lost", "the result is of round 20, the last one recorded is 18"),
         ("short", "it is finished after 18 of 20 rounds"),
         ("final", "the result's figures of test are not those of the last evaluation"),
+        ("delivered", "test.delivered.accuracy is 1.5 in round 20"),
         ("clients", "a client has other than 0 to its number of samples right"),
     ],
 )
@@ -197,6 +198,8 @@ def test_a_run_of_impossible_figures_is_left_out(tmp_path: Path, fault: str, wor
     elif fault in ("lost", "short"):
         del lines[19:]
         result |= {"round": 18 if fault == "short" else 20}
+    elif fault == "delivered":
+        result["final"]["test"]["delivered"] = {"accuracy": 1.5}
     elif fault == "final":
         result["final"]["test"]["global"]["accuracy"] = 0.99
     else:
@@ -222,3 +225,47 @@ def test_unfinished_and_missing_runs(tmp_path: Path) -> None:
     report = make(tmp_path)
     assert report.results.labels == ["local"]
     assert "Not finished" in (report.folder / "README.md").read_text()
+
+
+def test_not_worse_is_judged_over_seeds_and_over_clients(tmp_path: Path) -> None:
+    """Both must hold; a sixth of the clients that loses everything is seen over clients, not over seeds."""
+    five_seeds(tmp_path / "runs")
+    stated = claim("fedavg:test.personal", "actperfl:test.personal", "not-worse", margin=0.5)
+    (entry,) = make(tmp_path, claims=[stated]).entries
+    assert entry.judgement.verdict == "reproduced"
+    assert "decided over" in entry.judgement.note and len(entry.seeds) == 5
+    (worse,) = make(tmp_path, claims=[{**stated, "margin": 1e-6}]).entries
+    assert worse.judgement.verdict == "contradicted" and "tied" not in worse.judgement.note
+
+
+def test_claims_that_something_is_not_worse_are_a_family_of_their_own(tmp_path: Path) -> None:
+    """Another claim of the kind "greater" changes no interval's level of theirs."""
+    five_seeds(tmp_path / "runs")
+    stated = claim("actperfl:test.personal", "fedavg:test.personal", "not-worse", margin=0.01)
+    other = {**claim("actperfl:test.personal", "fedavg:test.personal"), "id": "other"}
+    alone = make(tmp_path, claims=[stated]).entries[0].judgement.interval
+    beside = make(tmp_path, claims=[stated, other]).entries[0].judgement.interval
+    assert alone is not None and beside is not None and alone.level == beside.level
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"margin": 0.0}, "needs a margin"), ({"margin": 0.1, "at": "gradients"}, "judged on final models")],
+)
+def test_not_worse_says_what_it_needs(changes: dict[str, Any], words: str) -> None:
+    from selffl_cli.config.claims import Claim
+
+    with pytest.raises(ValueError, match=words):
+        Claim(**{**claim("a:test.global", "b:test.global", "not-worse"), **changes})
+
+
+def test_a_run_with_delivered_models_is_shown(tmp_path: Path) -> None:
+    """Their figures stand in the result alone, since they are made after the last round's line."""
+    five_seeds(tmp_path / "runs", seeds=2)
+    folder = tmp_path / "runs" / "made" / "digits-fedavg-s1-00000000"
+    result = json.loads((folder / "result.json").read_text())
+    result["final"]["test"]["delivered"] = {**result["final"]["test"]["global"], "accuracy": 0.97}
+    (folder / "result.json").write_text(json.dumps(result))
+    results = make(tmp_path).results
+    assert len(results.runs) == 6 and not [note for note in results.notes if "impossible" in note]
+    assert Summary(results, "rounds").seeds("", "fedavg", "test.delivered.accuracy").tolist() == [0.97]
