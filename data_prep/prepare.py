@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 import shlex
@@ -15,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from selffl_cli.config.spec import parse_spec
 from selffl_cli.config.validation import validate
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.files.locks import alone, sweep
+from selffl_cli.registry import called, short
 from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256, write_shards
 
+from . import DATASETS
 from .dealing.deal import deal
+from .dealing.partition import PARTITIONERS
 from .dealing.pool import TEST, TRAIN, Assignment, Pool, PrepareOptions
 from .reading import images
 from .reading.sources import Stage, dataset, digest_source, local_source, silent
@@ -31,7 +34,7 @@ ROWS = 4096  # samples looked at together
 
 def read_options(name: str, options: Mapping[str, Any]) -> PrepareOptions:
     """Options as typed, validated; UsageError names the first key that is wrong."""
-    return validate(dataset(name).Options, options, f"data set {name}")
+    return validate(dataset(name).options_type, options, f"data set {called(name)}")
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,23 @@ class Request:
 
     def describe(self) -> list[str]:
         """What was understood of the source, a line each, where the data set can say so before it is read in."""
-        module = dataset(self.name)
-        return module.describe(self.options, self.source) if hasattr(module, "describe") else []
+        return dataset(self.name).describe(self.options, self.source)
 
     def make(self, force: bool = False, stage: Stage = silent) -> None:
         """Write the folder, whole or not at all; with `force` in the place of the one that is there."""
-        module = dataset(self.name)
+        data = dataset(self.name)
         stage("reading the data")
-        told = {"stage": stage} if "stage" in inspect.signature(module.load).parameters else {}
-        pool = module.load(self.options, self.source, **told)
-        _check_numbers(self.name, pool)
+        pool = data.load(self.options, self.source, stage)
+        if not isinstance(pool, Pool):
+            raise UsageError(f"data set '{self.name}': load gave a {type(pool).__name__}, not a selffl.Pool")
+        check_numbers(self.name, pool)
         stage("dealing samples to clients")
         assignment = deal(pool, self.options)
         _check_repeated(self.name, pool, assignment)
-        if hasattr(module, "finish"):
-            stage("finishing what needs the split to be known")
-            module.finish(pool, assignment, self.options)
+        stage("finishing what needs the split to be known")
+        data.finish(pool, assignment, self.options)
         stage("writing the shards")
-        write_shards(self.folder, _shard_data(self.name, self.options, pool, assignment), force)
+        write_shards(self.folder, shard_data(self.name, self.options, pool, assignment), force)
 
 
 def request(
@@ -106,7 +108,7 @@ def request(
     if file is not None:
         stage("checking the source")
     digest = digest_source(file) if file is not None else ""
-    if file is not None and hasattr(dataset(name), "preview"):
+    if file is not None:
         dataset(name).preview(read, file, stage)
     asked = Request(name, read, file, Path(out) / folder_name(name, read, digest))
     if asked.made:  # by a process that may have been killed before it had cleaned up
@@ -143,28 +145,30 @@ def find_or_prepare(
 
     Without a `source` any folder with these options will do, wherever its data came from; two are an error.
     """
-    module, read = dataset(name), read_options(name, options)
-    if source is not None or not hasattr(module, "SOURCE"):
+    data, read = dataset(name), read_options(name, options)
+    if source is not None or not data.source:
         return prepare(name, read, out, source)
-    found = _with_arguments(name, arguments(read), Path(out))
+    found = _with_arguments(name, read, Path(out))
     if len(found) == 1:
         return found[0]
     if found:
         raise SelfflError(f"{found[0]} and {found[1]} have the same options but another source; give --source")
     raise SelfflError(
         f"no shards of {name} with these options under {out}; first run: {command(name, read, out)} "
-        f"(FILE: {module.SOURCE})"
+        f"(FILE: {data.source})"
     )
 
 
-def _with_arguments(name: str, wanted: dict[str, Any], out: Path) -> list[Path]:
-    found = []
-    for path in sorted(out.glob(f"{name}-*/manifest.json")):
+def _with_arguments(name: str, options: PrepareOptions, out: Path) -> list[Path]:
+    """Folders of these options, made by the same code where a part of it is from outside the package."""
+    found, wanted, code = [], arguments(options), outside(name, options)
+    for path in sorted(out.glob(f"{called(name)}-*/manifest.json")):
         try:
             manifest = read_manifest(path.parent)
         except SelfflError:
             continue  # of another format: `prepare` will say so
-        if manifest.name == name and manifest.arguments == wanted:
+        made_of = [source.model_dump() for source in manifest.sources]
+        if manifest.name == called(name) and manifest.arguments == wanted and all(one in made_of for one in code):
             found.append(path.parent)
     return found
 
@@ -188,6 +192,7 @@ def command(name: str, options: PrepareOptions, out: Path | str = "data") -> str
 def arguments(options: PrepareOptions) -> dict[str, Any]:
     """Options as the manifest keeps them; a file is known by its contents, not by where it lies."""
     values = options.model_dump(mode="json")
+    values["partition"] = short(options.partition)
     if options.periods == 1:  # an option that is off leaves the record as it was before there was one
         del values["periods"], values["drift"]
     for key, value in options:
@@ -204,13 +209,20 @@ def arguments(options: PrepareOptions) -> dict[str, Any]:
 
 def folder_name(name: str, options: PrepareOptions, source_digest: str) -> str:
     """NAME-PARTITION-cCLIENTS-sSEED-HASH, HASH over the name, every option and the source's sha256."""
-    key = json.dumps([name, arguments(options), source_digest], sort_keys=True)
-    partition = re.sub(r"[^A-Za-z0-9.]+", "-", options.partition.replace("=", ""))[:40]
+    values, code = arguments(options), outside(name, options)
+    key = json.dumps([called(name), values, source_digest, *([code] if code else [])], sort_keys=True)
+    partition = re.sub(r"[^A-Za-z0-9.]+", "-", values["partition"].replace("=", ""))[:40]
     clients = f"-c{options.clients}" if options.clients else ""
-    return f"{name}-{partition}{clients}-s{options.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    return f"{called(name)}-{partition}{clients}-s{options.seed}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def _check_numbers(name: str, pool: Pool) -> None:
+def outside(name: str, options: PrepareOptions) -> list[dict[str, str]]:
+    """Name and sha256 of the code from outside the package that makes these shards: they are sources of the data."""
+    records = [DATASETS.record(name) if name in DATASETS else {}, PARTITIONERS.record(parse_spec(options.partition)[0])]
+    return [{"name": short(one["name"]), "sha256": one["code"]} for one in records if "code" in one]
+
+
+def check_numbers(name: str, pool: Pool) -> None:
     """SelfflError where an array holds NaN or infinity: training on it would diverge, and evaluation lie."""
     for key, values in pool.arrays.items():
         if values.dtype.kind != "f":
@@ -237,12 +249,13 @@ def _check_repeated(name: str, pool: Pool, assignment: Assignment) -> None:
         pool.notes["warning"] = f"{again:,} of {tests:,} test images are among the training images too, to the pixel"
 
 
-def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:
+def shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:
+    """A pool as it was dealt, in the form in which shards are written; `name` need not be a registered one."""
     natural = options.partition == "natural" and pool.client_names is not None
     names = pool.client_names if natural else [f"client-{i}" for i in range(assignment.num_clients)]
     return ShardData(
-        name=name,
-        partition=options.partition,
+        name=called(name),
+        partition=short(options.partition),
         task=pool.task,
         arrays=pool.arrays if assignment.period is None else {**pool.arrays, "period": assignment.period},
         periods=options.periods,
@@ -252,7 +265,7 @@ def _shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assi
         classes=pool.classes,
         shared=pool.shared,
         client_columns=pool.client_columns,
-        sources=pool.sources,
+        sources=[*pool.sources, *outside(name, options)],
         arguments=arguments(options),
         citation=pool.citation,
         notes=pool.notes,

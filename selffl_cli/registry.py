@@ -46,6 +46,12 @@ def short(name: str) -> str:
     return f"{Path(found['where']).name}{name[len(found['where']) :]}" if found else name
 
 
+def called(name: str) -> str:
+    """What files and folders are called after: the class of a reference, else the name itself."""
+    found = reference(name)
+    return found["cls"] if found else name
+
+
 class Registry(Mapping[str, type[Thing]]):
     """Classes by name, imported when they are asked for. `what` is the word for one; `base` what each derives from."""
 

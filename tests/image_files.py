@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from data_prep.dealing.pool import Pool
+from data_prep.reading.sources import silent
 from data_prep.sets import cifar10, mnist
 from selffl_cli.errors import SelfflError
 
@@ -64,7 +65,7 @@ def qmnist_files() -> dict[str, bytes]:
 
 
 def load_mnist(source: Path, **options: Any) -> Pool:
-    return mnist.load(mnist.Options(**options), source)
+    return mnist.MNIST().load(mnist.Options(**options), source, silent)
 
 
 def one_line(call: Callable[[], Any], *said: str) -> None:

@@ -29,6 +29,7 @@ def deal(pool: Pool, options: PrepareOptions) -> Assignment:
         raise UsageError(f"{clients} clients, but only {len(pool)} samples; ask for fewer clients")
     samples = Samples(_labels(pool), pool.client, pool.features or _plain_features(pool))
     client = method.deal(samples, clients, generator(options.seed, "partition"))
+    _check_deal(client, len(pool), clients, options.partition)
     period = periods(pool, client, options) if options.periods > 1 else None
     cell = client if period is None else client * options.periods + period  # each is split by itself
     part = pool.part
@@ -50,6 +51,15 @@ def _labels(pool: Pool) -> np.ndarray:
     if pool.task != "regression":
         return y
     return np.searchsorted(np.quantile(y, np.linspace(0.1, 0.9, 9)), y)
+
+
+def _check_deal(client: object, samples: int, clients: int, spec: str) -> None:
+    """UsageError where a partitioner of one's own did not give each sample a client."""
+    if not (isinstance(client, np.ndarray) and client.shape == (samples,) and client.dtype.kind in "iu"):
+        raise UsageError(f"partition '{spec}': deal gives no whole number for each of {samples} samples")
+    if client.min() < 0 or client.max() >= clients:
+        found = f"{client.min()} to {client.max()}"
+        raise UsageError(f"partition '{spec}': deal gives clients {found}, not 0 to {clients - 1}")
 
 
 def _plain_features(pool: Pool) -> Callable[[], np.ndarray] | None:

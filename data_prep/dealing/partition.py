@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from selffl_cli.config.spec import format_spec, parse_spec
 from selffl_cli.config.validation import Strict, validate
 from selffl_cli.errors import UsageError, nearest
+from selffl_cli.registry import Registry
 
 from .sizes import dirichlet_sizes, power_law_sizes, spread_sizes
 from .skew import few_classes, label_skew
@@ -57,13 +58,15 @@ class Samples:
 
 
 class Partitioner(Strict):
+    """A way to deal samples to clients; its fields are its options, as in `NAME:alpha=0.3`."""
+
     def deal(self, samples: Samples, clients: int, rng: np.random.Generator) -> np.ndarray:
-        """Client index of each sample [n]."""
-        raise NotImplementedError
+        """Client index of each sample, from 0 to clients - 1 [n]. Whatever is drawn comes from `rng`."""
+        raise NotImplementedError(f"{type(self).__name__}.deal")
 
     def words(self) -> str:
         """The partition in a few words, for a person."""
-        raise NotImplementedError
+        return f"by {type(self).__name__}"
 
 
 class Natural(Partitioner):
@@ -169,7 +172,7 @@ class Shards(Partitioner):
         return f"{self.classes} labels a client{least}{spread}"
 
 
-PARTITIONERS: dict[str, type[Partitioner]] = {
+_OWN = {
     "natural": Natural,
     "iid": Iid,
     "dirichlet": Dirichlet,
@@ -178,13 +181,17 @@ PARTITIONERS: dict[str, type[Partitioner]] = {
     "shards": Shards,
     "kmeans": KMeans,
 }
+PARTITIONERS: Registry[Partitioner] = Registry(
+    "partition",
+    f"{__name__}:Partitioner",
+    {name: f"{__name__}:{kind.__name__}" for name, kind in _OWN.items()},
+    group="selffl.partitioners",
+)
 
 
 def partitioner(spec: str) -> Partitioner:
     """Read `dirichlet:alpha=0.3,spread=0.6`; a UsageError names an unknown name, option or value."""
     name, options = parse_spec(spec)
-    if name not in PARTITIONERS:
-        raise UsageError(f"unknown partition '{name}'{nearest(name, PARTITIONERS)}")
     kind = PARTITIONERS[name]
     known = {info.alias or key: info for key, info in kind.model_fields.items()}
     for key in options:

@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
-from selffl_cli.errors import UsageError, nearest
+from selffl_cli.errors import UsageError
 from selffl_cli.shards import sha256
 
 from .. import DATASETS
+from ..dataset import DataSet, Stage
+from ..dealing.pool import PrepareOptions
 from .tree import files
-
-Stage = Callable[[str], None]  # told what is being done
 
 
 def silent(stage: str) -> None:
     """For callers that show no progress."""
 
 
-def dataset(name: str) -> ModuleType:
-    """The module of a data set: `Options`, `load(options, source)`, and where it has them
-
-    `SOURCE` (what its --source is, in words; without it the data set takes none), `SOURCE_URL` and
-    `SOURCE_SHA256` (the official download, or one of the named sources, for a --source left out),
-    `NAMED_SOURCES` (words that stand for another way to get it, each with a function of `stage` that gives
-    the path),
-    `finish(pool, assignment, options)` (what needs the split to be known, such as a vocabulary),
-    `preview(options, source, stage)` (what is made for a person beside the shards, whether or not they are
-    there), `describe(options, source)` (what was understood of the source, a line each) and `EXAMPLES` (commands
-    for its help). A `load` with a parameter `stage` tells of its progress.
-    """
-    if name not in DATASETS:
-        raise UsageError(f"unknown data set '{name}'{nearest(name, DATASETS)}")
-    return importlib.import_module(DATASETS[name][0])
+def dataset(name: str) -> DataSet:
+    """The data set of a name, or of a file of one's own; UsageError for what is none."""
+    cls = DATASETS[name]
+    if not issubclass(cls.options_type, PrepareOptions):
+        raise UsageError(f"data set '{name}': options_type does not derive from selffl.DataOptions")
+    return cls()
 
 
 def local_source(name: str, source: Path | str | None, stage: Stage) -> Path | None:
     """The source as a file or folder on this machine, downloaded where it is an address."""
-    module = dataset(name)
-    takes: str | None = getattr(module, "SOURCE", None)
-    official: str | None = getattr(module, "SOURCE_URL", None)
-    named: dict[str, Callable[[Stage], Path]] = getattr(module, "NAMED_SOURCES", {})
-    if takes is None:
+    data = dataset(name)
+    takes, official, named = data.source, data.source_url, data.named_sources
+    if not takes:
         if source is not None:
             raise UsageError(f"{name} takes no --source; leave it out")
         return None
@@ -59,7 +45,7 @@ def local_source(name: str, source: Path | str | None, stage: Stage) -> Path | N
         from .download import fetch
 
         address = str(source)
-        digest = getattr(module, "SOURCE_SHA256", None) if address == official else None
+        digest = data.source_sha256 if address == official else None
 
         def report(have: int, total: int | None) -> None:
             stage(f"downloading, {have / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")

@@ -7,10 +7,11 @@ stay as they are; without one, five devices are simulated.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import Pool
 from ..speech import wakeword
-from ..speech.render import Stage
 
 SOURCE = (
     "LABEL/SPEAKER_….wav (or .flac, …) in a folder, tar or zip; with clients.csv (file,client,group) where "
@@ -27,10 +28,17 @@ CITATION = "brought by the person who prepared it; cite its own source"
 Options = wakeword.WakeWordOptions
 
 
-def load(options: Options, source: Path | None, stage: Stage) -> Pool:
-    """See data_prep/speech/wakeword.py."""
-    assert source is not None
-    return wakeword.load(options, source, stage, CITATION)
+class AudioFolder(DataSet):
+    """Your own spoken words, on your devices or simulated ones."""
 
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
 
-preview = wakeword.preview
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """See data_prep/speech/wakeword.py."""
+        assert source is not None
+        return wakeword.load(options, source, stage, CITATION)
+
+    def preview(self, options: Any, source: Path, stage: Stage) -> None:
+        wakeword.preview(options, source, stage)

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from selffl_cli.errors import SelfflError
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions
 from ..reading import hub, images
 from ..reading.archive import members
@@ -44,36 +45,6 @@ class Options(PrepareOptions):
     # Hsu, Qi and Brown (2019) on CIFAR-10: 100 clients, Dir(alpha p). What others write as Dirichlet 0.1, for
     # 0.1 a label, is alpha=1 here, with ten labels.
     partition: str = Field("dirichlet:alpha=0.1", description=PARTITION_HELP)
-
-
-def load(options: Options, source: Path | None) -> Pool:
-    """x uint8 [60000, 3, 32, 32], pixels from 0 to 255; y int64 [60000].
-
-    The official training and test images are pooled and split inside each client.
-    """
-    if source is None:
-        raise ValueError("CIFAR-10 is never without a source here")
-    files = [source]
-    notes: dict[str, str] = {}
-    if parquet := parquet_files(source, "cifar10"):
-        files = parquet
-        (y,) = columns(parquet, ["label"])
-        x = images.images(parquet, "img", SHAPE)
-    elif source.is_dir() and (source / "train.npz.xz").is_file():
-        files = [source / f"{part}.npz.xz" for part in ("train", "test")]
-        parts = [_read_jpeg(path) for path in files]
-        x, y = (np.concatenate(values) for values in zip(*parts, strict=True))
-        notes["pixels"] = "from lossy JPEG: accuracies are not strictly comparable with the original's"
-    else:
-        x, y, files = _read_binary(source)
-    return Pool(
-        arrays={"x": x, "y": images.labels(y, len(CLASSES), source)},
-        classes=CLASSES,
-        citation=CITATION,
-        features=lambda: images.features(x),
-        notes=notes,
-        sources=images.sources(files, source),
-    )
 
 
 def _read_binary(source: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
@@ -145,3 +116,42 @@ def _read_jpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
     whole, bounds = jpeg.tobytes(), offsets.tolist()
     encoded = (whole[begin:end] for begin, end in pairwise(bounds))
     return images.decode_all(encoded, len(labels), SHAPE, str(path)), labels
+
+
+class CIFAR10(DataSet):
+    """CIFAR-10, 60,000 colour images in ten classes, dealt out by label skew."""
+
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    source_sha256 = SOURCE_SHA256
+    named_sources = NAMED_SOURCES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x uint8 [60000, 3, 32, 32], pixels from 0 to 255; y int64 [60000].
+
+        The official training and test images are pooled and split inside each client.
+        """
+        if source is None:
+            raise ValueError("CIFAR-10 is never without a source here")
+        files = [source]
+        notes: dict[str, str] = {}
+        if parquet := parquet_files(source, "cifar10"):
+            files = parquet
+            (y,) = columns(parquet, ["label"])
+            x = images.images(parquet, "img", SHAPE)
+        elif source.is_dir() and (source / "train.npz.xz").is_file():
+            files = [source / f"{part}.npz.xz" for part in ("train", "test")]
+            parts = [_read_jpeg(path) for path in files]
+            x, y = (np.concatenate(values) for values in zip(*parts, strict=True))
+            notes["pixels"] = "from lossy JPEG: accuracies are not strictly comparable with the original's"
+        else:
+            x, y, files = _read_binary(source)
+        return Pool(
+            arrays={"x": x, "y": images.labels(y, len(CLASSES), source)},
+            classes=CLASSES,
+            citation=CITATION,
+            features=lambda: images.features(x),
+            notes=notes,
+            sources=images.sources(files, source),
+        )

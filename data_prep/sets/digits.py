@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions
 
 CITATION = (
@@ -20,18 +21,23 @@ class Options(PrepareOptions):
     partition: str = Field("dirichlet:alpha=1", description=PARTITION_HELP)
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """x float32 [1797, 64], pixels scaled from 0..16 to 0..1; y int64 [1797], the digit."""
-    import sklearn
-    from sklearn.datasets import load_digits
+class Digits(DataSet):
+    """1,797 handwritten digits that scikit-learn carries; no download."""
 
-    from selffl_cli.shards import sha256
+    options_type = Options
 
-    pixels, digits = load_digits(return_X_y=True)
-    file = Path(sklearn.__file__).parent / "datasets" / "data" / "digits.csv.gz"
-    return Pool(
-        arrays={"x": (pixels / 16).astype(np.float32), "y": digits.astype(np.int64)},
-        classes=[str(digit) for digit in range(10)],
-        citation=CITATION,
-        sources=[{"name": "scikit-learn digits.csv.gz", "sha256": sha256(file)}] if file.is_file() else [],
-    )
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x float32 [1797, 64], pixels scaled from 0..16 to 0..1; y int64 [1797], the digit."""
+        import sklearn
+        from sklearn.datasets import load_digits
+
+        from selffl_cli.shards import sha256
+
+        pixels, digits = load_digits(return_X_y=True)
+        file = Path(sklearn.__file__).parent / "datasets" / "data" / "digits.csv.gz"
+        return Pool(
+            arrays={"x": (pixels / 16).astype(np.float32), "y": digits.astype(np.int64)},
+            classes=[str(digit) for digit in range(10)],
+            citation=CITATION,
+            sources=[{"name": "scikit-learn digits.csv.gz", "sha256": sha256(file)}] if file.is_file() else [],
+        )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from selffl_cli.errors import SelfflError
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import Pool, PrepareOptions, draw_clients
 from ..reading import hub, images
 from ..reading.parquet import columns, parquet_files
@@ -31,34 +32,42 @@ class Options(PrepareOptions):
     partition: str = Field("natural", description="natural: clients are writers; or dealt, as name:option=value,….")
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """x uint8 [n, 1, 28, 28], pixels from 0 (ink) to 255; y int64 [n], one of 62 characters.
+class FEMNIST(DataSet):
+    """FEMNIST, 814,000 handwritten characters by some 3,600 writers."""
 
-    With `clients`, only the images of the writers drawn are decoded.
-    """
-    if source is None:
-        raise ValueError("FEMNIST is never without a source here")
-    files = parquet_files(source, "femnist")
-    if not files:
-        raise SelfflError(f"{source}: has no Parquet files; give {SOURCE}")
-    writer, series, y = columns(files, ["writer_id", "hsf_id", "character"])
-    names, first, client = np.unique(writer.astype(str), return_index=True, return_inverse=True)
-    rows = np.ones(len(y), bool)
-    natural = options.partition == "natural"
-    notes = {"writers_in_all": len(names)}
-    if natural and options.clients is not None:
-        drawn, client = draw_clients(client, options.clients, options.seed)
-        names, first = names[drawn], first[drawn]
-        rows = client >= 0
-    x = images.images(files, "image", SHAPE, rows)
-    return Pool(
-        arrays={"x": x, "y": images.labels(y, len(CLASSES), source)[rows]},
-        classes=CLASSES,
-        citation=CITATION,
-        client=client[rows] if natural else None,
-        client_names=[str(name) for name in names] if natural else None,
-        client_columns={"group": [f"hsf_{i}" for i in series[first]]} if natural else {},
-        features=lambda: images.features(x),
-        notes=notes,
-        sources=images.sources(files, source),
-    )
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    named_sources = NAMED_SOURCES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x uint8 [n, 1, 28, 28], pixels from 0 (ink) to 255; y int64 [n], one of 62 characters.
+
+        With `clients`, only the images of the writers drawn are decoded.
+        """
+        if source is None:
+            raise ValueError("FEMNIST is never without a source here")
+        files = parquet_files(source, "femnist")
+        if not files:
+            raise SelfflError(f"{source}: has no Parquet files; give {SOURCE}")
+        writer, series, y = columns(files, ["writer_id", "hsf_id", "character"])
+        names, first, client = np.unique(writer.astype(str), return_index=True, return_inverse=True)
+        rows = np.ones(len(y), bool)
+        natural = options.partition == "natural"
+        notes = {"writers_in_all": len(names)}
+        if natural and options.clients is not None:
+            drawn, client = draw_clients(client, options.clients, options.seed)
+            names, first = names[drawn], first[drawn]
+            rows = client >= 0
+        x = images.images(files, "image", SHAPE, rows)
+        return Pool(
+            arrays={"x": x, "y": images.labels(y, len(CLASSES), source)[rows]},
+            classes=CLASSES,
+            citation=CITATION,
+            client=client[rows] if natural else None,
+            client_names=[str(name) for name in names] if natural else None,
+            client_columns={"group": [f"hsf_{i}" for i in series[first]]} if natural else {},
+            features=lambda: images.features(x),
+            notes=notes,
+            sources=images.sources(files, source),
+        )

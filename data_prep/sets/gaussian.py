@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import TEST, TRAIN, Pool, PrepareOptions, generator
 
 # samples are drawn client by client and part by part: nothing is dealt or split
@@ -32,31 +33,36 @@ class Options(PrepareOptions):
     theta0: float = Field(0.0, ge=-1e12, le=1e12, description="The true centre, in every dimension.")
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """Train: x = z_m, test: x = theta_m, both float64 [M, d]; y float64 [M] = s_m. `shared` has theta_0 [d].
+class Gaussian(DataSet):
+    """Two-level Gaussian with known centre, clients and variances."""
 
-    Each kind of draw has its own stream, so that changing s0 or s with the same seed only rescales the same
-    deviates.
-    """
-    if options.clients is None:
-        raise ValueError("clients is never None here")
-    clients, size = options.clients, (options.clients, options.dimension)
+    options_type = Options
 
-    def normal(purpose: str, shape: tuple[int, ...]) -> np.ndarray:
-        return generator(options.seed, f"gaussian {purpose}").standard_normal(shape)
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """Train: x = z_m, test: x = theta_m, both float64 [M, d]; y float64 [M] = s_m. `shared` has theta_0 [d].
 
-    # E[exp(spread N)] = exp(spread²/2), so that the mean of s_m is s
-    variance = options.s * np.exp(options.spread * normal("variance", (clients,)) - options.spread**2 / 2)
-    truth = options.theta0 + np.sqrt(options.s0) * normal("truth", size)
-    observed = truth + np.sqrt(variance)[:, None] * normal("observation", size)
-    return Pool(
-        arrays={"x": np.concatenate([observed, truth]), "y": np.concatenate([variance, variance])},
-        classes=[],
-        citation="drawn from the two-level Gaussian model of ActPerFL (Chen et al., FL4NLP 2022, section 3)",
-        task="gaussian",
-        client=np.tile(np.arange(clients), 2),
-        part=np.repeat([TRAIN, TEST], clients),
-        shared={"theta_0": np.full(options.dimension, options.theta0)},
-        client_columns={"variance": variance},
-        notes={"s0": options.s0, "s": options.s, "spread": options.spread},
-    )
+        Each kind of draw has its own stream, so that changing s0 or s with the same seed only rescales the same
+        deviates.
+        """
+        if options.clients is None:
+            raise ValueError("clients is never None here")
+        clients, size = options.clients, (options.clients, options.dimension)
+
+        def normal(purpose: str, shape: tuple[int, ...]) -> np.ndarray:
+            return generator(options.seed, f"gaussian {purpose}").standard_normal(shape)
+
+        # E[exp(spread N)] = exp(spread²/2), so that the mean of s_m is s
+        variance = options.s * np.exp(options.spread * normal("variance", (clients,)) - options.spread**2 / 2)
+        truth = options.theta0 + np.sqrt(options.s0) * normal("truth", size)
+        observed = truth + np.sqrt(variance)[:, None] * normal("observation", size)
+        return Pool(
+            arrays={"x": np.concatenate([observed, truth]), "y": np.concatenate([variance, variance])},
+            classes=[],
+            citation="drawn from the two-level Gaussian model of ActPerFL (Chen et al., FL4NLP 2022, section 3)",
+            task="gaussian",
+            client=np.tile(np.arange(clients), 2),
+            part=np.repeat([TRAIN, TEST], clients),
+            shared={"theta_0": np.full(options.dimension, options.theta0)},
+            client_columns={"variance": variance},
+            notes={"s0": options.s0, "s": options.s, "spread": options.spread},
+        )

@@ -16,6 +16,7 @@ from selffl_cli.errors import SelfflError
 from selffl_cli.files.regular import read_regular
 from selffl_cli.shards import sha256
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions, draw_clients
 from ..reading import images
 from ..reading.tree import files, is_litter
@@ -57,31 +58,6 @@ class Picture:
     path: Path
     client: str
     label: str
-
-
-def load(options: Options, source: Path | None) -> Pool:
-    """x uint8 [n, channels, height, width]; y int64 [n]. Natural clients are the outer folders."""
-    assert source is not None
-    found = _table(source) if source.is_file() else _folders(source)
-    sizes = Counter(picture.client for picture in found)
-    names = sorted(name for name, size in sizes.items() if size >= options.at_least)
-    if not names:
-        raise SelfflError(f"{source}: no client has {options.at_least} pictures (most: {max(sizes.values())})")
-    if options.partition == "natural" and options.clients is not None:
-        drawn, _ = draw_clients(np.arange(len(names)), options.clients, options.seed)
-        names = [names[number] for number in drawn]
-    index = {name: number for number, name in enumerate(names)}
-    found = [picture for picture in found if picture.client in index]
-    classes = sorted({picture.label for picture in found})
-    if len(classes) < 2:
-        raise SelfflError(f"{source}: all pictures have the label '{classes[0][:40]}', so there is nothing to predict")
-    x, notes = _pixels(options, source, [picture.path for picture in found])
-    return Pool(
-        arrays={"x": x, "y": np.array([classes.index(picture.label) for picture in found], np.int64)},
-        classes=classes, citation="", client=np.array([index[picture.client] for picture in found], np.int64),
-        client_names=names, features=lambda: images.features(x), notes=notes,
-        sources=[{"name": images.relative(picture.path, source), "sha256": sha256(picture.path)} for picture in found],
-    )  # fmt: skip
 
 
 def _folders(source: Path) -> list[Picture]:
@@ -139,3 +115,38 @@ def _pixels(options: Options, source: Path, paths: list[Path]) -> tuple[np.ndarr
         x[i] = images.decode(read_regular(path), x.shape[1:], str(path), resize=options.size is not None)
     resized = sum(count for size, count in seen.items() if size != (width, height))
     return x, {"resized": f"{resized:,} pictures, to {width}x{height}"} if resized else {}
+
+
+class Images(DataSet):
+    """Your own pictures, as folders CLIENT/LABEL or by a table."""
+
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x uint8 [n, channels, height, width]; y int64 [n]. Natural clients are the outer folders."""
+        assert source is not None
+        found = _table(source) if source.is_file() else _folders(source)
+        sizes = Counter(picture.client for picture in found)
+        names = sorted(name for name, size in sizes.items() if size >= options.at_least)
+        if not names:
+            raise SelfflError(f"{source}: no client has {options.at_least} pictures (most: {max(sizes.values())})")
+        if options.partition == "natural" and options.clients is not None:
+            drawn, _ = draw_clients(np.arange(len(names)), options.clients, options.seed)
+            names = [names[number] for number in drawn]
+        index = {name: number for number, name in enumerate(names)}
+        found = [picture for picture in found if picture.client in index]
+        classes = sorted({picture.label for picture in found})
+        if len(classes) < 2:
+            raise SelfflError(
+                f"{source}: all pictures have the label '{classes[0][:40]}', so there is nothing to predict"
+            )
+        x, notes = _pixels(options, source, [picture.path for picture in found])
+        return Pool(
+            arrays={"x": x, "y": np.array([classes.index(picture.label) for picture in found], np.int64)},
+            classes=classes, citation="", client=np.array([index[picture.client] for picture in found], np.int64),
+            client_names=names, features=lambda: images.features(x), notes=notes,
+            sources=[{"name": images.relative(picture.path, source), "sha256": sha256(picture.path)}
+                     for picture in found],
+        )  # fmt: skip

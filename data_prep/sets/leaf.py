@@ -13,6 +13,7 @@ from pydantic import Field
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
+from ..dataset import DataSet, Stage
 from ..dealing.deal import split
 from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
 from ..reading.images import relative
@@ -45,39 +46,6 @@ class Options(PrepareOptions):
 
 
 Sample = tuple[Any, Any]
-
-
-def load(options: Options, source: Path | None) -> Pool:
-    """x float32 [n, …] or token indices int32 [n, tokens]; y int64 [n]. Where test files are at hand, their samples are
-    the test part, whatever the share asked for; validation comes out of each user's training samples."""
-    assert source is not None
-    found = _files(source)
-    samples: dict[str, dict[int, list[Sample]]] = {}
-    for path, use in found:
-        for user, own in users(path):
-            samples.setdefault(user, {}).setdefault(use, []).extend(own)
-    names = sorted(user for user, own in samples.items() if len(own.get(TRAIN, [])) >= options.at_least)
-    if not names:
-        raise SelfflError(f"{source}: no user has {options.at_least} training samples; lower --at-least")
-    notes: dict[str, Any] = {}
-    if len(names) < len(samples):
-        notes["users_left_out"] = f"{len(samples) - len(names):,} with fewer than {options.at_least} training samples"
-    flat = [
-        (u, part, *sample) for u, user in enumerate(names) for part in samples[user] for sample in samples[user][part]
-    ]
-    samples.clear()
-    client = np.array([row[0] for row in flat], np.int64)
-    part = np.array([row[1] for row in flat], np.int64)
-    y, classes = _labels([row[3] for row in flat])
-    common: dict[str, Any] = {
-        "classes": classes, "citation": CITATION, "client": client, "client_names": names, "notes": notes,
-        "part": _parts(client, part, options),
-        "sources": [{"name": relative(path, source), "sha256": sha256(path)} for path, _ in found],
-    }  # fmt: skip
-    values = [row[2] for row in flat]
-    if isinstance(values[0], str) or (isinstance(values[0], list) and any(isinstance(v, str) for v in values[0])):
-        return _texts(options, source, values, y, common)
-    return Pool(arrays={"x": _numbers(options, source, values), "y": y}, **common)
 
 
 def users(path: Path) -> Iterator[tuple[str, list[Sample]]]:
@@ -168,3 +136,51 @@ def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
             pool, assignment.rows(TRAIN), None, options.embedding_dimensions, options.min_count, options.max_words,
             options.seed,
         )  # fmt: skip
+
+
+class Leaf(DataSet):
+    """Files in LEAF's format: pictures, texts or vectors by user."""
+
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x float32 [n, …] or token indices int32 [n, tokens]; y int64 [n]. Where test files are at hand, their samples
+        are the test part, whatever the share asked for; validation comes out of each user's training samples."""
+        assert source is not None
+        found = _files(source)
+        samples: dict[str, dict[int, list[Sample]]] = {}
+        for path, use in found:
+            for user, own in users(path):
+                samples.setdefault(user, {}).setdefault(use, []).extend(own)
+        names = sorted(user for user, own in samples.items() if len(own.get(TRAIN, [])) >= options.at_least)
+        if not names:
+            raise SelfflError(f"{source}: no user has {options.at_least} training samples; lower --at-least")
+        notes: dict[str, Any] = {}
+        if len(names) < len(samples):
+            notes["users_left_out"] = (
+                f"{len(samples) - len(names):,} with fewer than {options.at_least} training samples"
+            )
+        flat = [
+            (u, part, *sample)
+            for u, user in enumerate(names)
+            for part in samples[user]
+            for sample in samples[user][part]
+        ]
+        samples.clear()
+        client = np.array([row[0] for row in flat], np.int64)
+        part = np.array([row[1] for row in flat], np.int64)
+        y, classes = _labels([row[3] for row in flat])
+        common: dict[str, Any] = {
+            "classes": classes, "citation": CITATION, "client": client, "client_names": names, "notes": notes,
+            "part": _parts(client, part, options),
+            "sources": [{"name": relative(path, source), "sha256": sha256(path)} for path, _ in found],
+        }  # fmt: skip
+        values = [row[2] for row in flat]
+        if isinstance(values[0], str) or (isinstance(values[0], list) and any(isinstance(v, str) for v in values[0])):
+            return _texts(options, source, values, y, common)
+        return Pool(arrays={"x": _numbers(options, source, values), "y": y}, **common)
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)

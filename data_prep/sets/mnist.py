@@ -12,6 +12,7 @@ from pydantic import Field
 
 from selffl_cli.errors import SelfflError
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions, draw_clients
 from ..reading import hub, idx, images
 from ..reading.parquet import columns, parquet_files, part_of
@@ -71,40 +72,6 @@ class Raw:
     training: int
     found: dict[str, np.ndarray] = field(default_factory=dict)  # QMNIST's label files
     files: list[Path] = field(default_factory=list)
-
-
-def load(options: Options, source: Path | None) -> Pool:
-    """x uint8 [70000, 1, 28, 28], pixels from 0 to 255; y int64 [70000], the digit.
-
-    The official training and test images are pooled and split inside each client: no writer is in both.
-    """
-    if source is None:
-        raise ValueError("MNIST is never without a source here")
-    natural = options.partition == "natural"
-    raw = _read(source, natural)
-    x, y = raw.x, raw.y
-    if natural:
-        writers = _writers(source, raw)
-        known, first, client = np.unique(writers.writer, return_index=True, return_inverse=True)
-        if options.clients is not None:
-            drawn, client = draw_clients(client, options.clients, options.seed)
-            known, first = known[drawn], first[drawn]
-        rows = client >= 0
-        x, y, client = x[rows], y[rows], client[rows]
-    pool = Pool(
-        arrays={"x": x, "y": y},
-        classes=[str(digit) for digit in range(10)],
-        citation=CITATION,
-        features=lambda: images.features(x),
-        notes={"official_training_images": raw.training, "official_test_images": len(raw.y) - raw.training},
-    )
-    if natural:
-        pool.client = client
-        pool.client_names = [f"writer-{writer:04d}" for writer in known]
-        pool.client_columns = {"group": [f"hsf_{series}" for series in writers.series[first]]}
-        pool.citation += WRITERS_CITATION
-    pool.sources = images.sources(raw.files, source)
-    return pool
 
 
 def _read(source: Path, natural: bool) -> Raw:
@@ -190,3 +157,45 @@ def _qmnist(source: Path, raw: Raw) -> Writers:
             f"{' and '.join(QMNIST)} out"
         )
     return Writers(table[:, 2].astype(np.int64), table[:, 1].astype(np.int64))
+
+
+class MNIST(DataSet):
+    """MNIST by its 836 writers, or two digits a client as FedProx dealt it."""
+
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    named_sources = NAMED_SOURCES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x uint8 [70000, 1, 28, 28], pixels from 0 to 255; y int64 [70000], the digit.
+
+        The official training and test images are pooled and split inside each client: no writer is in both.
+        """
+        if source is None:
+            raise ValueError("MNIST is never without a source here")
+        natural = options.partition == "natural"
+        raw = _read(source, natural)
+        x, y = raw.x, raw.y
+        if natural:
+            writers = _writers(source, raw)
+            known, first, client = np.unique(writers.writer, return_index=True, return_inverse=True)
+            if options.clients is not None:
+                drawn, client = draw_clients(client, options.clients, options.seed)
+                known, first = known[drawn], first[drawn]
+            rows = client >= 0
+            x, y, client = x[rows], y[rows], client[rows]
+        pool = Pool(
+            arrays={"x": x, "y": y},
+            classes=[str(digit) for digit in range(10)],
+            citation=CITATION,
+            features=lambda: images.features(x),
+            notes={"official_training_images": raw.training, "official_test_images": len(raw.y) - raw.training},
+        )
+        if natural:
+            pool.client = client
+            pool.client_names = [f"writer-{writer:04d}" for writer in known]
+            pool.client_columns = {"group": [f"hsf_{series}" for series in writers.series[first]]}
+            pool.citation += WRITERS_CITATION
+        pool.sources = images.sources(raw.files, source)
+        return pool

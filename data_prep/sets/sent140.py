@@ -18,12 +18,11 @@ from selffl_cli.config.spec import format_spec, parse_spec
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import LATER, TRAIN, Assignment, Pool, PrepareOptions, generator
 from ..texts import text
 from ..texts.tokens import TokenPool, finish_tokens
 from ..texts.tweets import MAX_BAD, OFFICIAL, SOURCE, URL, URL_SHA256, Tweets, from_hub, layout, read
-
-__all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_SHA256", "SOURCE_URL", "Options", "finish", "load"]
 
 SOURCE_URL, SOURCE_SHA256 = URL, URL_SHA256
 NAMED_SOURCES = {"hub": from_hub}
@@ -93,34 +92,6 @@ class Options(PrepareOptions):
         return values
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """x int32 [n, tokens], token indices padded with 0 at the end; y int64 [n], 0 negative and 1 positive."""
-    if source is None:
-        raise ValueError("tweets are never without a source here")
-    tweets = read(source, options.encoding, options.max_bad, options.separator, options.columns)
-    notes = {**tweets.notes, "users": len(tweets.users)}
-    chosen, client, names = np.arange(len(tweets.texts)), None, None
-    if options.partition == "natural":
-        chosen, client, kept = natural(tweets, options, source)
-        names = [_hashed(tweets.users[u]) if options.user_hash else tweets.users[u] for u in kept]
-    encoder = text.Encoder(options.lower, options.tokens)
-    x = encoder.encode(tweets.texts[i] for i in chosen)
-    y = tweets.label[chosen]
-    notes["tweets_without_tokens"] = int((x[:, 0] == text.PADDING).sum())
-    size = len(encoder.words)
-    return TokenPool(
-        arrays={"x": x, "y": y},
-        classes=["negative", "positive"],
-        citation=CITATION,
-        client=client,
-        client_names=names,
-        features=lambda: text.tfidf(x, size, options.seed),
-        notes=notes,
-        sources=[{"name": source.name, "sha256": sha256(source)}],
-        words=encoder.words,
-    )
-
-
 def natural(tweets: Tweets, options: Options, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """LEAF's non-IID sample as FedProx took it: rows [n], their client [n], and the users behind the clients
     [M].
@@ -167,3 +138,43 @@ def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
         pool, assignment.rows(TRAIN), options.embeddings, options.embedding_dimensions, options.min_count,
         options.max_words, options.seed,
     )  # fmt: skip
+
+
+class Sent140(DataSet):
+    """Sentiment140 tweets, positive or negative, by user or dealt out."""
+
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    source_sha256 = SOURCE_SHA256
+    named_sources = NAMED_SOURCES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x int32 [n, tokens], token indices padded with 0 at the end; y int64 [n], 0 negative and 1 positive."""
+        if source is None:
+            raise ValueError("tweets are never without a source here")
+        tweets = read(source, options.encoding, options.max_bad, options.separator, options.columns)
+        notes = {**tweets.notes, "users": len(tweets.users)}
+        chosen, client, names = np.arange(len(tweets.texts)), None, None
+        if options.partition == "natural":
+            chosen, client, kept = natural(tweets, options, source)
+            names = [_hashed(tweets.users[u]) if options.user_hash else tweets.users[u] for u in kept]
+        encoder = text.Encoder(options.lower, options.tokens)
+        x = encoder.encode(tweets.texts[i] for i in chosen)
+        y = tweets.label[chosen]
+        notes["tweets_without_tokens"] = int((x[:, 0] == text.PADDING).sum())
+        size = len(encoder.words)
+        return TokenPool(
+            arrays={"x": x, "y": y},
+            classes=["negative", "positive"],
+            citation=CITATION,
+            client=client,
+            client_names=names,
+            features=lambda: text.tfidf(x, size, options.seed),
+            notes=notes,
+            sources=[{"name": source.name, "sha256": sha256(source)}],
+            words=encoder.words,
+        )
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)

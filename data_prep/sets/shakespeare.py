@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from pydantic import Field
@@ -17,11 +17,10 @@ from pydantic import Field
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
-from ..dealing.pool import PARTITION_HELP, draw_clients
+from ..dataset import DataSet, Stage
+from ..dealing.pool import PARTITION_HELP, Assignment, Pool, draw_clients
 from ..texts.lines import decode_text, split_lines
 from ..texts.words import WordOptions, WordPool, finish, pieces
-
-__all__ = ["SOURCE", "SOURCE_URL", "Options", "finish", "load"]
 
 SOURCE = "plays with a line NAME: before each speech, or a JSON object a line (play, role, speeches); .xz or .gz too"
 SOURCE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -46,30 +45,6 @@ class Role:
     play: str
     name: str
     speeches: list[str]
-
-
-def load(options: Options, source: Path | None) -> WordPool:
-    """x int32 [n, tokens], provisional word indices; y int64 [n], the play; natural clients are roles."""
-    assert source is not None
-    roles = read(source)
-    if options.partition == "natural":
-        most = max(len(role.speeches) for role in roles)
-        roles = [role for role in roles if len(role.speeches) >= options.at_least]
-        if not roles:
-            raise SelfflError(f"{source}: no role has {options.at_least} speeches (most: {most}); lower --at-least")
-        if options.clients is not None:
-            drawn, _ = draw_clients(np.arange(len(roles)), options.clients, options.seed)
-            roles = [roles[number] for number in drawn]
-    classes = sorted({role.play for role in roles})
-    x, of, ends, words = pieces((speech for role in roles for speech in role.speeches), options.tokens)
-    role_of = np.repeat(np.arange(len(roles)), [len(role.speeches) for role in roles])[of]
-    play = np.array([classes.index(role.play) for role in roles], np.int64)
-    return WordPool(
-        arrays={"x": x, "y": play[role_of]}, classes=[name or "plays" for name in classes], citation=CITATION,
-        task="language-model", client=role_of, orders={"time": np.arange(len(x))}, words=words, ends=ends,
-        client_names=[f"{role.play}/{role.name}".lstrip("/") for role in roles],
-        sources=[{"name": source.name, "sha256": sha256(source)}],
-    )  # fmt: skip
 
 
 def read(source: Path) -> list[Role]:
@@ -125,3 +100,38 @@ def _plain(content: str) -> Iterable[Role]:
             found[speaker][-1] = f"{found[speaker][-1]} {' '.join(lines)}".strip()
     spoken = ((name, [text for text in speeches if text]) for name, speeches in found.items())
     return (Role("", name, speeches) for name, speeches in spoken if speeches)
+
+
+class Shakespeare(DataSet):
+    """Shakespeare's plays, by role, for a language model."""
+
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> WordPool:
+        """x int32 [n, tokens], provisional word indices; y int64 [n], the play; natural clients are roles."""
+        assert source is not None
+        roles = read(source)
+        if options.partition == "natural":
+            most = max(len(role.speeches) for role in roles)
+            roles = [role for role in roles if len(role.speeches) >= options.at_least]
+            if not roles:
+                raise SelfflError(f"{source}: no role has {options.at_least} speeches (most: {most}); lower --at-least")
+            if options.clients is not None:
+                drawn, _ = draw_clients(np.arange(len(roles)), options.clients, options.seed)
+                roles = [roles[number] for number in drawn]
+        classes = sorted({role.play for role in roles})
+        x, of, ends, words = pieces((speech for role in roles for speech in role.speeches), options.tokens)
+        role_of = np.repeat(np.arange(len(roles)), [len(role.speeches) for role in roles])[of]
+        play = np.array([classes.index(role.play) for role in roles], np.int64)
+        return WordPool(
+            arrays={"x": x, "y": play[role_of]}, classes=[name or "plays" for name in classes], citation=CITATION,
+            task="language-model", client=role_of, orders={"time": np.arange(len(x))}, words=words, ends=ends,
+            client_names=[f"{role.play}/{role.name}".lstrip("/") for role in roles],
+            sources=[{"name": source.name, "sha256": sha256(source)}],
+        )  # fmt: skip
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -11,11 +12,10 @@ from pydantic import Field
 from selffl_cli.errors import SelfflError
 from selffl_cli.shards import sha256
 
-from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION
+from ..dataset import DataSet, Stage
+from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION, Assignment, Pool
 from ..texts.lines import aligned, nfc
 from ..texts.words import WordOptions, WordPool, finish, pieces
-
-__all__ = ["NAMED_SOURCES", "SOURCE", "SOURCE_URL", "Options", "finish", "load"]
 
 SOURCE = "a folder with train, valid and test, each with seq.in and label (a line a command)"
 SOURCE_URL = "github"
@@ -35,22 +35,6 @@ EXAMPLES = (
 class Options(WordOptions):
     clients: int | None = Field(20, ge=1, le=10_000_000, description="Number of clients.")
     partition: str = Field("iid", description=PARTITION_HELP)
-
-
-def load(options: Options, source: Path | None) -> WordPool:
-    """x int32 [n, tokens], provisional word indices; y int64 [n], the intent; parts as the source has them."""
-    assert source is not None
-    texts, intents, part = read(source)
-    classes = sorted(set(intents))
-    index = {name: number for number, name in enumerate(classes)}
-    x, of, ends, words = pieces(texts, options.tokens)
-    y = np.array([index[name] for name in intents], np.int64)[of]
-    return WordPool(
-        arrays={"x": x, "y": y}, classes=classes, citation=CITATION, task="language-model",
-        part=part[of], orders={"intent": y}, words=words, ends=ends,
-        sources=[{"name": f"{source.name}/{folder}/{file}", "sha256": sha256(source / folder / file)}
-                 for folder in FOLDERS for file in FILES],
-    )  # fmt: skip
 
 
 def read(source: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -84,3 +68,31 @@ def download(stage: Callable[[str], None]) -> Path:
 
 
 NAMED_SOURCES = {"github": download}
+
+
+class SNIPS(DataSet):
+    """SNIPS, 14,484 voice commands in seven intents, for a language model."""
+
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    named_sources = NAMED_SOURCES
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> WordPool:
+        """x int32 [n, tokens], provisional word indices; y int64 [n], the intent; parts as the source has them."""
+        assert source is not None
+        texts, intents, part = read(source)
+        classes = sorted(set(intents))
+        index = {name: number for number, name in enumerate(classes)}
+        x, of, ends, words = pieces(texts, options.tokens)
+        y = np.array([index[name] for name in intents], np.int64)[of]
+        return WordPool(
+            arrays={"x": x, "y": y}, classes=classes, citation=CITATION, task="language-model",
+            part=part[of], orders={"intent": y}, words=words, ends=ends,
+            sources=[{"name": f"{source.name}/{folder}/{file}", "sha256": sha256(source / folder / file)}
+                     for folder in FOLDERS for file in FILES],
+        )  # fmt: skip
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)

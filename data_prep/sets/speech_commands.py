@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import Pool
 from ..reading.commands_hub import HUB, from_hub
 from ..speech import wakeword
-from ..speech.render import Stage
 
 SOURCE_URL = "https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
 SOURCE_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
@@ -30,10 +31,20 @@ class Options(wakeword.WakeWordOptions):
     wake_word: str = Field("marvin", description="The word that wakes the device; all others are negatives.")
 
 
-def load(options: Options, source: Path | None, stage: Stage) -> Pool:
-    """See data_prep/speech/wakeword.py."""
-    assert source is not None
-    return wakeword.load(options, source, stage, CITATION)
+class SpeechCommands(DataSet):
+    """Spoken words as wake words, on five devices."""
 
+    options_type = Options
+    source = SOURCE
+    source_url = SOURCE_URL
+    source_sha256 = SOURCE_SHA256
+    named_sources = NAMED_SOURCES
+    examples = EXAMPLES
 
-preview = wakeword.preview
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """See data_prep/speech/wakeword.py."""
+        assert source is not None
+        return wakeword.load(options, source, stage, CITATION)
+
+    def preview(self, options: Any, source: Path, stage: Stage) -> None:
+        wakeword.preview(options, source, stage)

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from selffl_cli.errors import UsageError
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import Pool, PrepareOptions, generator
 
 DIMENSION, CLASSES = 60, 10
@@ -41,60 +42,66 @@ class Options(PrepareOptions):
     iid: bool = Field(False, description="One W and b for all and inputs around 0; alpha and beta are unused.")
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """x float32 [n, 60]; y int64 [n], from 0 to 9; clients are natural.
+class Synthetic(DataSet):
+    """FedProx's Synthetic(alpha, beta); drawn, no download."""
 
-    Each kind of draw has its own stream, so that alpha and beta only move the same deviates; labels are those
-    of the inputs before these are rounded to float32. Drawn for some clients at a time: a stream is the same
-    in pieces.
-    """
-    if options.clients is None:
-        raise ValueError("clients is never None here")
-    clients = options.clients
-    streams: dict[str, np.random.Generator] = {}
+    options_type = Options
 
-    def normal(purpose: str, *shape: int) -> np.ndarray:
-        stream = streams.setdefault(purpose, generator(options.seed, f"synthetic {purpose}"))
-        return stream.standard_normal(shape)
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x float32 [n, 60]; y int64 [n], from 0 to 9; clients are natural.
 
-    if options.samples is None:
-        sizes = LEAST + np.exp(LOG_MEAN + LOG_SPREAD * normal("sizes", clients)).astype(np.int64)
-    else:
-        sizes = np.full(clients, options.samples)
-    if sizes.sum() > MOST_SAMPLES:
-        raise UsageError(
-            f"synthetic: {clients:,} clients have {sizes.sum():,} samples; ask for fewer --clients, or fewer --samples"
-        )
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    pool_x, pool_y = np.empty((offsets[-1], DIMENSION), np.float32), np.empty(offsets[-1], np.int64)
-    shared = (normal("weights", DIMENSION, CLASSES), normal("bias", CLASSES)) if options.iid else None
-    for first in range(0, clients, BLOCK):
-        own = sizes[first : first + BLOCK]
-        rows = slice(offsets[first], offsets[first] + own.sum())
-        x = normal("inputs", own.sum(), DIMENSION) * np.arange(1, DIMENSION + 1) ** -0.6
-        if shared:
-            weights, bias = shared
-            y = (x @ weights + bias).argmax(axis=1)
+        Each kind of draw has its own stream, so that alpha and beta only move the same deviates; labels are those
+        of the inputs before these are rounded to float32. Drawn for some clients at a time: a stream is the same
+        in pieces.
+        """
+        if options.clients is None:
+            raise ValueError("clients is never None here")
+        clients = options.clients
+        streams: dict[str, np.random.Generator] = {}
+
+        def normal(purpose: str, *shape: int) -> np.ndarray:
+            stream = streams.setdefault(purpose, generator(options.seed, f"synthetic {purpose}"))
+            return stream.standard_normal(shape)
+
+        if options.samples is None:
+            sizes = LEAST + np.exp(LOG_MEAN + LOG_SPREAD * normal("sizes", clients)).astype(np.int64)
         else:
-            u = options.alpha * normal("u", len(own))
-            centre = options.beta * normal("B", len(own))[:, None] + normal("v", len(own), DIMENSION)
-            x += np.repeat(centre, own, axis=0)
-            weights = u[:, None, None] + normal("weights", len(own), DIMENSION, CLASSES)
-            bias = u[:, None] + normal("bias", len(own), CLASSES)
-            if options.samples:
-                y = (x.reshape(len(own), -1, DIMENSION) @ weights + bias[:, None]).argmax(axis=2).ravel()
+            sizes = np.full(clients, options.samples)
+        if sizes.sum() > MOST_SAMPLES:
+            raise UsageError(
+                f"synthetic: {clients:,} clients have {sizes.sum():,} samples; ask for fewer --clients, or fewer "
+                "--samples"
+            )
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        pool_x, pool_y = np.empty((offsets[-1], DIMENSION), np.float32), np.empty(offsets[-1], np.int64)
+        shared = (normal("weights", DIMENSION, CLASSES), normal("bias", CLASSES)) if options.iid else None
+        for first in range(0, clients, BLOCK):
+            own = sizes[first : first + BLOCK]
+            rows = slice(offsets[first], offsets[first] + own.sum())
+            x = normal("inputs", own.sum(), DIMENSION) * np.arange(1, DIMENSION + 1) ** -0.6
+            if shared:
+                weights, bias = shared
+                y = (x @ weights + bias).argmax(axis=1)
             else:
-                pieces = np.split(x, np.cumsum(own)[:-1])
-                y = np.concatenate([(x @ weights[k] + bias[k]).argmax(axis=1) for k, x in enumerate(pieces)])
-        pool_x[rows], pool_y[rows] = x, y
-    return Pool(
-        arrays={"x": pool_x, "y": pool_y},
-        classes=[str(label) for label in range(CLASSES)],
-        citation=(
-            "drawn by the recipe of T. Li et al.: Federated Optimization in Heterogeneous Networks, MLSys "
-            "2020, section 5.1"
-        ),
-        client=np.repeat(np.arange(clients), sizes),
-        client_names=[f"client-{k}" for k in range(clients)],
-        notes={} if options.iid else {"alpha": options.alpha, "beta": options.beta},
-    )
+                u = options.alpha * normal("u", len(own))
+                centre = options.beta * normal("B", len(own))[:, None] + normal("v", len(own), DIMENSION)
+                x += np.repeat(centre, own, axis=0)
+                weights = u[:, None, None] + normal("weights", len(own), DIMENSION, CLASSES)
+                bias = u[:, None] + normal("bias", len(own), CLASSES)
+                if options.samples:
+                    y = (x.reshape(len(own), -1, DIMENSION) @ weights + bias[:, None]).argmax(axis=2).ravel()
+                else:
+                    pieces = np.split(x, np.cumsum(own)[:-1])
+                    y = np.concatenate([(x @ weights[k] + bias[k]).argmax(axis=1) for k, x in enumerate(pieces)])
+            pool_x[rows], pool_y[rows] = x, y
+        return Pool(
+            arrays={"x": pool_x, "y": pool_y},
+            classes=[str(label) for label in range(CLASSES)],
+            citation=(
+                "drawn by the recipe of T. Li et al.: Federated Optimization in Heterogeneous Networks, MLSys "
+                "2020, section 5.1"
+            ),
+            client=np.repeat(np.arange(clients), sizes),
+            client_names=[f"client-{k}" for k in range(clients)],
+            notes={} if options.iid else {"alpha": options.alpha, "beta": options.beta},
+        )

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import sha256
 
+from ..dataset import DataSet, Stage
 from ..dealing.deal import split_by
 from ..dealing.pool import TRAIN, Assignment, Pool, PrepareOptions, draw_clients
 from ..tables.columns import DISTINCT, Column, Kind, Roles, is_class, kinds, look
@@ -136,46 +137,6 @@ def _classes(options: Options, column: Column) -> bool:
     return options.task == "classification" or (options.task == "auto" and is_class(column))
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """y int64 [n], the class of each row, or float32 [n], a number; x as `finish` makes it.
-
-    Natural clients are the values of a column.
-    """
-    assert source is not None
-    columns, features = understood(options, source)
-    target = columns[options.target]
-    wanted = Wanted(
-        options.roles, features, _classes(options, target), options.decimal, options.time_format, options.tokens
-    )
-    _check(options, source, columns, wanted)
-    rows = read_rows(source, options.separator, wanted)
-    notes = _left_out(options, source, rows)
-    client, names = rows.client.astype(np.int64), rows.clients
-    if options.partition == "natural":
-        client, names = _natural(options, source, rows, notes)
-    common: dict[str, Any] = {
-        "classes": rows.classes, "citation": "", "client": client, "client_names": names, "notes": notes,
-        "orders": {} if rows.time is None else {"time": rows.time},
-        "sources": [{"name": source.name, "sha256": sha256(source)}],
-    }  # fmt: skip
-    if options.split == "time":
-        assert rows.time is not None
-        latest = -np.argsort(np.argsort(rows.time, kind="stable"))  # of equal times, what stands later in the table
-        common["part"] = split_by(client, options.validation, options.test, latest)
-    y = rows.target.astype(np.int64 if wanted.classes else np.float32)
-    common["task"] = "classification" if wanted.classes else "regression"
-    if rows.tokens is not None:
-        x, size = rows.tokens, len(rows.words)
-        return TokenPool(
-            arrays={"x": x, "y": y}, words=rows.words, features=lambda: text.tfidf(x, size, options.seed), **common
-        )
-    everyone = np.arange(len(y))
-    return TablePool(
-        arrays={"x": np.zeros((len(y), 0), np.float32), "y": y}, rows=rows, wanted=wanted,
-        features=lambda: encode(rows, everyone, wanted.named("number"), wanted.named("category"))[0], **common,
-    )  # fmt: skip
-
-
 def _check(options: Options, source: Path, columns: Mapping[str, Column], wanted: Wanted) -> None:
     target = columns[options.target]
     if not wanted.classes and not target.is_number:
@@ -250,3 +211,57 @@ def finish(pool: Pool, assignment: Assignment, options: Options) -> None:
     pool.arrays["x"], pool.rows = x, None
     pool.shared["features"] = np.frombuffer("\n".join(columns).encode(), np.uint8)
     pool.notes["features"] = f"{len(columns)}: {', '.join(columns[:8])}{', …' if len(columns) > 8 else ''}"
+
+
+class Table(DataSet):
+    """Your own table: rows with a client, a target and features or a text."""
+
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """y int64 [n], the class of each row, or float32 [n], a number; x as `finish` makes it.
+
+        Natural clients are the values of a column.
+        """
+        assert source is not None
+        columns, features = understood(options, source)
+        target = columns[options.target]
+        wanted = Wanted(
+            options.roles, features, _classes(options, target), options.decimal, options.time_format, options.tokens
+        )
+        _check(options, source, columns, wanted)
+        rows = read_rows(source, options.separator, wanted)
+        notes = _left_out(options, source, rows)
+        client, names = rows.client.astype(np.int64), rows.clients
+        if options.partition == "natural":
+            client, names = _natural(options, source, rows, notes)
+        common: dict[str, Any] = {
+            "classes": rows.classes, "citation": "", "client": client, "client_names": names, "notes": notes,
+            "orders": {} if rows.time is None else {"time": rows.time},
+            "sources": [{"name": source.name, "sha256": sha256(source)}],
+        }  # fmt: skip
+        if options.split == "time":
+            assert rows.time is not None
+            latest = -np.argsort(np.argsort(rows.time, kind="stable"))  # of equal times, what stands later in the table
+            common["part"] = split_by(client, options.validation, options.test, latest)
+        y = rows.target.astype(np.int64 if wanted.classes else np.float32)
+        common["task"] = "classification" if wanted.classes else "regression"
+        if rows.tokens is not None:
+            x, size = rows.tokens, len(rows.words)
+            return TokenPool(
+                arrays={"x": x, "y": y}, words=rows.words, features=lambda: text.tfidf(x, size, options.seed), **common
+            )
+        everyone = np.arange(len(y))
+        return TablePool(
+            arrays={"x": np.zeros((len(y), 0), np.float32), "y": y}, rows=rows, wanted=wanted,
+            features=lambda: encode(rows, everyone, wanted.named("number"), wanted.named("category"))[0], **common,
+        )  # fmt: skip
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)
+
+    def describe(self, options: Any, source: Path | None) -> list[str]:
+        assert source is not None
+        return describe(options, source)

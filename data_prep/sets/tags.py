@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +13,7 @@ from pydantic import Field
 from selffl_cli.errors import SelfflError, UsageError
 from selffl_cli.shards import sha256
 
+from ..dataset import DataSet, Stage
 from ..dealing.pool import PARTITION_HELP, TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions, generator
 from ..texts.columns import SPACES, check_tags, columns_of, order
 from ..texts.lines import aligned, nfc
@@ -53,12 +55,6 @@ class Corpus:
     labels: list[str]
     part: list[int]
     files: list[Path]
-
-
-def load(options: Options, source: Path | None) -> Pool:
-    """x int32 [n, 2, tokens], words and tags, both padded with 0; y int64 [n], the class; parts as the source has."""
-    assert source is not None
-    return encode(read(source), options, source, f"{source.name}, your own texts")
 
 
 def read(source: Path) -> Corpus:
@@ -159,3 +155,19 @@ def finish(pool: Pool, assignment: Assignment, options: PrepareOptions) -> None:
 
 def _array(lines: list[str]) -> np.ndarray:
     return np.frombuffer("\n".join(lines).encode(), np.uint8)
+
+
+class Tags(DataSet):
+    """Your own tagged texts, for a tagger; a canary can be planted."""
+
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """x int32 [n, 2, tokens], words and tags, padded with 0; y int64 [n], the class; parts as the source has."""
+        assert source is not None
+        return encode(read(source), options, source, f"{source.name}, your own texts")
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        finish(pool, assignment, options)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from selffl_cli.errors import SelfflError
 
-from ..dealing.pool import PARTITION_HELP, Pool, PrepareOptions
+from ..dataset import DataSet, Stage
+from ..dealing.pool import PARTITION_HELP, Assignment, Pool, PrepareOptions
 from ..tables.streams import batches
 from . import table
 
@@ -22,20 +24,27 @@ class Options(PrepareOptions):
     partition: str = Field("natural", description=f"Natural clients are people. {PARTITION_HELP}")
 
 
-def load(options: Options, source: Path | None) -> Pool:
-    """43 features of windows of 10 s as `finish` scales them; y int64 [n], one of six activities."""
-    assert source is not None
-    names = next(batches(source)).schema.names
-    if not {CLIENT, TARGET, NUMBER} <= set(names) or len(names) != 46:
-        raise SelfflError(f"{source}: has not the 46 columns of WISDM's transformed data; give {SOURCE}")
-    pool = table.load(_table(options, names), source)
-    pool.citation = CITATION
-    return pool
-
-
 def _table(options: PrepareOptions, names: list[str]) -> table.Options:
     features = [name for name in names if name not in (CLIENT, TARGET, NUMBER)]
     return table.Options(client=CLIENT, target=TARGET, features=",".join(features), **options.model_dump())
 
 
-finish = table.finish
+class WISDM(DataSet):
+    """WISDM, six activities of 36 people by the accelerometer of a phone."""
+
+    options_type = Options
+    source = SOURCE
+    examples = EXAMPLES
+
+    def load(self, options: Options, source: Path | None, stage: Stage) -> Pool:
+        """43 features of windows of 10 s as `finish` scales them; y int64 [n], one of six activities."""
+        assert source is not None
+        names = next(batches(source)).schema.names
+        if not {CLIENT, TARGET, NUMBER} <= set(names) or len(names) != 46:
+            raise SelfflError(f"{source}: has not the 46 columns of WISDM's transformed data; give {SOURCE}")
+        pool = table.Table().load(_table(options, names), source, stage)
+        pool.citation = CITATION
+        return pool
+
+    def finish(self, pool: Pool, assignment: Assignment, options: Any) -> None:
+        table.Table().finish(pool, assignment, options)

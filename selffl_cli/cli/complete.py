@@ -42,7 +42,7 @@ def data(incomplete: str) -> list[str]:
     """Names of data sets, and folders."""
     from data_prep import DATASETS
 
-    return [*_beginning(DATASETS, incomplete), *(path for path in _paths(incomplete) if path.endswith("/"))]
+    return [*_beginning(DATASETS.names(), incomplete), *(path for path in _paths(incomplete) if path.endswith("/"))]
 
 
 def settings(incomplete: str) -> list[str]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 from typer.core import TyperGroup
 
-from data_prep import DATASETS
+from data_prep import ABOUT, DATASETS
 
 from ..errors import UsageError, nearest
+from ..registry import reference
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,7 @@ class DataSets(TyperGroup):
             return args[0], _command(args[0]), args[1:]
         if args[0].startswith("-"):
             return super().resolve_command(ctx, args)
-        raise UsageError(f"unknown data set '{args[0]}'{nearest(args[0], DATASETS)}")
+        raise UsageError(f"unknown data set '{args[0]}'{nearest(args[0], DATASETS.names())}")
 
 
 app = typer.Typer(cls=DataSets, add_completion=False, context_settings=CONTEXT, no_args_is_help=True)
@@ -58,7 +59,7 @@ def _placeholder() -> None:
     """Never called: `DataSets` puts the command in its place."""
 
 
-for _name, (_, _help) in DATASETS.items():
+for _name, _help in ABOUT.items():
     app.command(_name, help=_help)(_placeholder)
 
 
@@ -66,15 +67,15 @@ def _command(name: str) -> Any:
     """The command of one data set: pydantic fields become options, and only those given are passed on."""
     from data_prep.reading.sources import dataset
 
-    module = dataset(name)
+    data = dataset(name)
     fields = {
         key: info
-        for key, info in module.Options.model_fields.items()
+        for key, info in data.options_type.model_fields.items()
         if not (isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("hidden"))
     }
     parameters = []
-    if hasattr(module, "SOURCE"):
-        place = typer.Argument(metavar="[SOURCE]", help=f"File, folder or URL: {module.SOURCE}", show_default=False)
+    if data.source:
+        place = typer.Argument(metavar="[SOURCE]", help=f"File, folder or URL: {data.source}", show_default=False)
         option = typer.Option("--source", help="The same as the argument SOURCE.", show_default=False)
         parameters += [_parameter("place", str | None, place), _parameter("source", str | None, option)]
     for key, info in fields.items():
@@ -96,11 +97,11 @@ def _command(name: str) -> Any:
         given = {key: value for key, value in values.items() if value is not None}
         _prepare(name, given, out, source, force)
 
-    run.__doc__ = DATASETS[name][1]
+    run.__doc__ = data.about()
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     holder = typer.Typer(add_completion=False, context_settings=CONTEXT)
-    holder.command(name, epilog=_examples(name, fields, getattr(module, "EXAMPLES", ())))(run)
+    holder.command(name, epilog=_examples(name, fields, data.examples))(run)
     return typer.main.get_command(holder)
 
 
@@ -193,7 +194,6 @@ def _table(console: Console, shards: Shards) -> None:
     import numpy as np
     from rich.table import Table
 
-    from data_prep.dealing.partition import partitioner
     from data_prep.pictures.divergence import chosen_clients, divergences, label_counts
     from data_prep.pictures.summary import label_table
 
@@ -203,7 +203,7 @@ def _table(console: Console, shards: Shards) -> None:
     table = Table(title=f"{manifest.name}, prepared", title_justify="left", show_header=False)
     table.add_row("clients", f"{manifest.clients:,}")
     if manifest.classes:
-        table.add_row("partition", partitioner(manifest.partition).words())
+        table.add_row("partition", _dealt(manifest.partition))
     table.add_row(
         "samples",
         f"{sizes.sum():,}: {samples.train:,} train, {samples.validation:,} validation, {samples.test:,} test",
@@ -234,6 +234,13 @@ def _table(console: Console, shards: Shards) -> None:
         if isinstance(value, (int, float, str)):
             table.add_row(key.replace("_", " "), str(value))
     console.print(table)
+
+
+def _dealt(partition: str) -> str:
+    """The partition in a few words; of one from outside the package its name, as its file may lie anywhere."""
+    from data_prep.dealing.partition import partitioner
+
+    return partition if reference(partition) else partitioner(partition).words()
 
 
 def _next_command(shards: Shards) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
+from ..registry import absolute, reference
 from .collector import uncollected
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ def read_data(texts: list[str]) -> DataPlaces:
     for text in texts:
         path = Path(text)
         there = path.is_dir()
-        if (there and not any((path / name).exists() for name in SHARD_FILES)) or (text.endswith("/") and not there):
+        if reference(text):  # a class in a file, whose path is no folder of shards
+            kind, places.spec = "data sets", text
+        elif (there and not any((path / name).exists() for name in SHARD_FILES)) or (text.endswith("/") and not there):
             kind, places.folder = "folders to keep shards in", path
         elif there or "/" in text:
             kind, places.shards = "folders of shards", path
@@ -195,7 +198,7 @@ def read_settings(asked: Asked) -> tuple[dict[str, Any], DataPlaces]:
     places = read_data(asked.data)
     if places.spec is not None:
         name, options = parse_spec(places.spec)
-        overrides["data"] = {"name": name, **options}
+        overrides["data"] = {"name": absolute(name, Path()), **options}
     for text in asked.settings:
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"[\w+-]+(\.[\w+-]+)*", key.strip()):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import SelfflError, UsageError
+from ..registry import short
 
 if TYPE_CHECKING:
     from ..engine.parallel.torchrun import Team
@@ -55,13 +56,16 @@ def facts(request: Request, device: str) -> dict[str, Any]:
     import numpy
     import torch
 
+    from data_prep import DATASETS
+    from data_prep.dealing.partition import PARTITIONERS
+
     from .. import __version__, methods, models
     from ..config.sampler import SAMPLERS
     from ..config.spec import parse_spec
     from ..machine.environment import commit
     from ..metrics import METRICS
     from ..planning.plan import select
-    from ..registry import Registry, reference, short
+    from ..registry import Registry, reference
 
     chosen = select(request.experiment, request.methods)
     asked: list[tuple[Registry, str]] = [(methods.METHODS, table.get("method", key)) for key, table in chosen.items()]
@@ -69,6 +73,8 @@ def facts(request: Request, device: str) -> dict[str, Any]:
     train = request.experiment.train
     asked += [(METRICS, name) for name in train.metrics]
     asked.append((SAMPLERS, parse_spec(train.sampler)[0]))
+    data = request.experiment.data
+    asked += [(DATASETS, data["name"]), (PARTITIONERS, parse_spec(str(data.get("partition", "iid")))[0])]
     code = {short(name): kind.record(name)["code"] for kind, name in asked if reference(name)}
 
     return {
@@ -89,4 +95,4 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}", short(value) if isinstance(value, str) else value

@@ -65,7 +65,7 @@ def _owner(key: str, content: Mapping[str, Any], values: Mapping[str, Any]) -> t
 
             data = values.get("data", {})
             chosen = data.get("name") if isinstance(data, Mapping) else None
-            return dataset(chosen or content.get("data", {}).get("name", "")).Options, name
+            return dataset(chosen or content.get("data", {}).get("name", "")).options_type, name
         from ..methods import method_class
 
         label = rest[0] if rest else ""

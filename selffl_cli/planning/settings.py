@@ -6,6 +6,7 @@ from typing import Any
 
 from ..config.experiment import Experiment
 from ..errors import UsageError
+from ..registry import reference, short
 from ..shards.manifest import Manifest
 
 
@@ -35,6 +36,8 @@ def data_option(key: str, value: Any) -> Any:
     from data_prep.dealing.partition import canonical
 
     if key == "data.partition" and isinstance(value, str):
+        if reference(value):  # a record must not have its code run
+            return short(value)
         try:
             return canonical(value)
         except UsageError:

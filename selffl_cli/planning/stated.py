@@ -15,7 +15,7 @@ from ..config.memory import sized
 from ..config.run import ENGINE_VERSION, WARM_START
 from ..config.train import TrainConfig, train_config
 from ..errors import SelfflError, UsageError
-from ..registry import short
+from ..registry import called, short
 from ..shards.manifest import Manifest, read_manifest, sha256
 from .outside import code_of, settled
 from .settings import data_option, settings_of
@@ -111,7 +111,7 @@ def _data(experiment: Experiment, given: Manifest | None) -> tuple[Flat, bool, t
         options = arguments(read_options(name, stated))
     except (SelfflError, ImportError):
         options, unknown = stated, ("data.",)
-    flat = {key: data_option(key, value) for key, value in _flat("data", {"name": name, **options}).items()}
+    flat = {key: data_option(key, value) for key, value in _flat("data", {"name": called(name), **options}).items()}
     return flat, "seed" not in stated and not unknown, unknown
 
 

@@ -134,7 +134,7 @@ def judge_newcomers(federation: Federation, judge: Judge) -> dict[str, Any]:
     if train.delivery_rounds:
         kinds["delivered"] = (train.delivery_rounds, train.delivery_average == "iterates")
     for kind, (rounds, average) in kinds.items():
-        own: Sums = {"test": np.zeros((2, len(part.sizes)))}
+        own = no_sums(federation.model, ["test"], len(part.sizes))
         for chunk in judge.chunks(Dealt(clients, np.ones(len(clients)), Collective(), least)):
             ids, rows, _ = make(federation, state, chunk, rounds, average)
             judge.add_scores(rows, at[ids.cpu().numpy()], {"test": part}, own)

@@ -75,10 +75,8 @@ def _result(
         "round": line["round"],
         "final": line.get("eval", {}),
         **totals,
-        "traits": federation.method.traits(),
+        **for_readers(federation),
     }
-    if federation.model.metrics:
-        result["metrics"] = [metric.facts() for metric in federation.model.metrics]
     if delivered is not None:
         result["delivery"] = spent(federation, delivered)
     if lost is not None:
@@ -104,3 +102,11 @@ def spent(federation: Federation, delivered: Delivered) -> dict[str, int]:
         "not_finite": delivered.lost,
     }
     return said | ({"evidence_gradients": int(delivered.evidence.sum())} if delivered.findings else {})
+
+
+def for_readers(federation: Federation) -> dict[str, Any]:
+    """What the method and the metrics beside the task's own say of themselves, so that a report asks no code."""
+    said: dict[str, Any] = {"traits": federation.method.traits()}
+    if federation.model.metrics:
+        said["metrics"] = [metric.facts() for metric in federation.model.metrics]
+    return said

@@ -29,6 +29,7 @@ from data_prep.dealing.deal import deal
 from data_prep.dealing.pool import Pool
 from data_prep.prepare import prepare
 from data_prep.reading import hub
+from data_prep.reading.sources import silent
 from data_prep.sets import cifar10, femnist
 from selffl_cli.shards import Shards
 
@@ -101,7 +102,7 @@ def test_femnist_takes_so_many_writers(tmp_path: Path) -> None:
         made.select(rows).to_parquet(source / f"train-{number:05}-of-00002.parquet")
     chosen = set()
     for seed in range(6):
-        pool = femnist.load(femnist.Options(clients=2, seed=seed), source)
+        pool = femnist.FEMNIST().load(femnist.Options(clients=2, seed=seed), source, silent)
         assert pool.client is not None and pool.client_names is not None
         rows = np.flatnonzero(np.isin(WRITERS[writer], pool.client_names))
         assert np.array_equal(np.array(pool.client_names)[pool.client], WRITERS[writer][rows])
@@ -110,8 +111,8 @@ def test_femnist_takes_so_many_writers(tmp_path: Path) -> None:
         assert deal(pool, femnist.Options(clients=2)).num_clients == 2
         chosen.add(tuple(pool.client_names))
     assert len(chosen) > 2
-    one_line(lambda: femnist.load(femnist.Options(clients=6), source), "5 clients, not 6")
-    dealt = femnist.load(femnist.Options(clients=9, partition="iid"), source)
+    one_line(lambda: femnist.FEMNIST().load(femnist.Options(clients=6), source, silent), "5 clients, not 6")
+    dealt = femnist.FEMNIST().load(femnist.Options(clients=9, partition="iid"), source, silent)
     assert deal(dealt, femnist.Options(clients=9, partition="iid")).num_clients == 9
 
 
@@ -134,7 +135,9 @@ def test_mnist_and_cifar_through_the_hub(tmp_path: Path, cache: Path) -> None:
     pixels = PIXELS[np.arange(90) % 80].copy()
     pixels[:, 0, 0] = np.arange(90)  # no two images alike
     made = hub_set(x, {"label": y.tolist()}, "img")
-    pool = cifar10.load(cifar10.Options(), hub.fetch(str(as_repository(tmp_path / "cifar", train=made)), "it"))
+    pool = cifar10.CIFAR10().load(
+        cifar10.Options(), hub.fetch(str(as_repository(tmp_path / "cifar", train=made)), "it"), silent
+    )
     assert np.array_equal(pool.arrays["x"], x) and np.array_equal(pool.arrays["y"], y)
     assert not list(cache.rglob("*.tmp"))
 
@@ -148,7 +151,7 @@ def test_parquet_says_what_is_wrong(tmp_path: Path) -> None:
     made, *_ = femnist_set()
 
     def load(name: str, **splits: datasets.Dataset) -> Callable[[], Pool]:
-        return lambda: femnist.load(femnist.Options(), as_repository(tmp_path / name, **splits))
+        return lambda: femnist.FEMNIST().load(femnist.Options(), as_repository(tmp_path / name, **splits), silent)
 
     one_line(load("empty"), "has no Parquet files")
     one_line(load("column", train=made.remove_columns("hsf_id")), "no column 'hsf_id'", "writer_id")
@@ -161,4 +164,4 @@ def test_parquet_says_what_is_wrong(tmp_path: Path) -> None:
     cut = as_repository(tmp_path / "cut", train=made)
     path = next(cut.iterdir())
     path.write_bytes(path.read_bytes()[:-30])
-    one_line(lambda: femnist.load(femnist.Options(), cut), str(path), "no whole Parquet file")
+    one_line(lambda: femnist.FEMNIST().load(femnist.Options(), cut, silent), str(path), "no whole Parquet file")

@@ -34,6 +34,7 @@ from data_prep.dealing.pool import Pool
 from data_prep.dealing.skew import few_classes
 from data_prep.prepare import prepare
 from data_prep.reading import images
+from data_prep.reading.sources import silent
 from data_prep.sets import cifar10, mnist
 from selffl_cli.errors import UsageError
 from selffl_cli.shards import Shards
@@ -216,7 +217,7 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def load_cifar(source: Path) -> Pool:
-    return cifar10.load(cifar10.Options(), source)
+    return cifar10.CIFAR10().load(cifar10.Options(), source, silent)
 
 
 @pytest.mark.parametrize("archived", [True, False])

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from data_prep.prepare import prepare
 from data_prep.reading import images
 from data_prep.reading.parquet import parquet_files, part_of
-from data_prep.reading.sources import digest_source
+from data_prep.reading.sources import digest_source, silent
 from data_prep.reading.tree import files
 from data_prep.sets import cifar10
 from selffl_cli.shards import Shards
@@ -74,8 +74,8 @@ def test_files_of_one_set_in_two_folders(tmp_path: Path) -> None:
 def test_two_copies_of_cifar(tmp_path: Path) -> None:
     put(tmp_path / "old", cifar_batches()[0], packed=False)
     put(tmp_path / "new", cifar_batches()[0], packed=False)
-    one_line(lambda: cifar10.load(cifar10.Options(), tmp_path), "old", "new", "--source")
-    assert len(cifar10.load(cifar10.Options(), tmp_path / "old")) == 24
+    one_line(lambda: cifar10.CIFAR10().load(cifar10.Options(), tmp_path, silent), "old", "new", "--source")
+    assert len(cifar10.CIFAR10().load(cifar10.Options(), tmp_path / "old", silent)) == 24
 
 
 @pytest.mark.parametrize(

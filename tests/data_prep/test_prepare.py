@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import types
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 import data_prep
+from data_prep.dataset import DataSet, Stage
 from data_prep.dealing.pool import TRAIN, Pool, PrepareOptions, generator
 from data_prep.pictures import summary
 from data_prep.prepare import find_or_prepare, prepare, request
@@ -127,39 +127,42 @@ def test_many_at_once_make_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+def words(monkeypatch: pytest.MonkeyPatch) -> type[DataSet]:
     """A data set with a source: text files, a letter a sample, a line a natural client."""
 
-    class Options(PrepareOptions):
+    class LetterOptions(PrepareOptions):
         clients: int | None = Field(3, ge=1)
         partition: str = "iid"
         upper: bool = False
         extra: Path | None = None
 
-    def load(options: Options, source: Path | None) -> Pool:
-        assert source is not None
-        files = [source] if source.is_file() else sorted(source.iterdir())
-        lines = [line for file in files for line in file.read_text().split()]
-        letters = np.array([ord(letter) - ord("a") for line in lines for letter in line])
-        return Pool(
-            arrays={"x": letters[:, None].astype(np.float32), "y": letters},
-            classes=[chr(ord("a") + i) for i in range(letters.max() + 1)],
-            citation="the alphabet",
-            client=np.repeat(np.arange(len(lines)), [len(line) for line in lines]),
-            client_names=lines,
-        )
+    class Letters(DataSet):
+        """Letters."""
 
-    def finish(pool: Pool, assignment: Any, options: Options) -> None:
-        pool.shared["mean"] = pool.arrays["x"][assignment.rows(TRAIN)].mean(keepdims=True)
+        options_type = LetterOptions
+        source = "a text file"
 
-    module = types.ModuleType("words_for_tests")
-    module.__dict__.update(Options=Options, load=load, finish=finish, SOURCE="a text file")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(data_prep.DATASETS, "words", (module.__name__, "Letters."))
-    return module
+        def load(self, options: LetterOptions, source: Path | None, stage: Stage) -> Pool:
+            assert source is not None
+            files = [source] if source.is_file() else sorted(source.iterdir())
+            lines = [line for file in files for line in file.read_text().split()]
+            letters = np.array([ord(letter) - ord("a") for line in lines for letter in line])
+            return Pool(
+                arrays={"x": letters[:, None].astype(np.float32), "y": letters},
+                classes=[chr(ord("a") + i) for i in range(letters.max() + 1)],
+                citation="the alphabet",
+                client=np.repeat(np.arange(len(lines)), [len(line) for line in lines]),
+                client_names=lines,
+            )
+
+        def finish(self, pool: Pool, assignment: Any, options: LetterOptions) -> None:
+            pool.shared["mean"] = pool.arrays["x"][assignment.rows(TRAIN)].mean(keepdims=True)
+
+    monkeypatch.setitem(data_prep.DATASETS.added, "words", Letters)
+    return Letters
 
 
-def test_a_source_is_found_again_without_it(words: types.ModuleType, tmp_path: Path) -> None:
+def test_a_source_is_found_again_without_it(words: type[DataSet], tmp_path: Path) -> None:
     source, out = tmp_path / "a.txt", tmp_path / "data"
     source.write_text("abcabc\nbca\ncab\n")
     with pytest.raises(SelfflError, match="first run: selffl prepare words --source FILE --seed 5 --data") as caught:
@@ -180,7 +183,7 @@ def test_a_source_is_found_again_without_it(words: types.ModuleType, tmp_path: P
     assert find_or_prepare("words", {"seed": 5}, out, tmp_path / "moved.txt") == folder
 
 
-def test_a_folder_as_source(words: types.ModuleType, tmp_path: Path) -> None:
+def test_a_folder_as_source(words: type[DataSet], tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "1.txt").write_text("abab")
@@ -190,13 +193,13 @@ def test_a_folder_as_source(words: types.ModuleType, tmp_path: Path) -> None:
     assert first != second and Shards.open(second).manifest.classes == ["a", "b", "c"]
 
 
-def test_finish_sees_the_split(words: types.ModuleType, tmp_path: Path) -> None:
+def test_finish_sees_the_split(words: type[DataSet], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcabcabcaaa")
     shards = Shards.open(prepare("words", {}, tmp_path / "data", tmp_path / "a.txt"))
     assert shards.shared["mean"].item() == pytest.approx(shards.part("train").arrays["x"].mean().item())
 
 
-def test_natural_clients_keep_their_names_and_number(words: types.ModuleType, tmp_path: Path) -> None:
+def test_natural_clients_keep_their_names_and_number(words: type[DataSet], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcabc\nbca\ncab\na\nbb")
     shards = Shards.open(prepare("words", {"partition": "natural"}, tmp_path, tmp_path / "a.txt"))
     assert shards.clients["name"].to_pylist() == ["abcabc", "bca", "cab", "a", "bb"]
@@ -205,7 +208,7 @@ def test_natural_clients_keep_their_names_and_number(words: types.ModuleType, tm
         prepare("words", {"partition": "natural", "clients": 4}, tmp_path, tmp_path / "a.txt")
 
 
-def test_an_option_that_is_a_file_counts_by_its_contents(words: types.ModuleType, tmp_path: Path) -> None:
+def test_an_option_that_is_a_file_counts_by_its_contents(words: type[DataSet], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcabc")
     for name, content in (("one", "x"), ("two", "x"), ("three", "y")):
         (tmp_path / name).mkdir()
@@ -219,9 +222,7 @@ def test_an_option_that_is_a_file_counts_by_its_contents(words: types.ModuleType
         request("words", {"extra": tmp_path / "none"}, tmp_path, tmp_path / "a.txt")
 
 
-def test_addresses_and_names_of_sources(
-    words: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_and_names_of_sources(words: type[DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.txt"
     file.write_text("abcabc")
     asked: list[tuple[str, str | None]] = []
@@ -234,7 +235,8 @@ def test_addresses_and_names_of_sources(
     monkeypatch.setattr("data_prep.reading.download.fetch", fetch)
     with pytest.raises(UsageError, match="words needs --source: a text file"):
         prepare("words", {}, tmp_path)
-    words.__dict__.update(SOURCE_URL="https://example.org/a", SOURCE_SHA256="12", NAMED_SOURCES={"it": lambda _: file})
+    words.source_url, words.source_sha256 = "https://example.org/a", "12"
+    words.named_sources = {"it": lambda _: file}
     assert prepare("words", {}, tmp_path) == prepare("words", {}, tmp_path, "https://example.org/b")
     assert asked == [("https://example.org/a", "12"), ("https://example.org/b", None)]
     assert prepare("words", {}, tmp_path, "it") and len(asked) == 2
@@ -280,7 +282,7 @@ def test_the_picture(tmp_path: Path, name: str, options: dict[str, Any]) -> None
     assert not list(shards.path.glob(".*"))
 
 
-def test_more_labels_than_colours(words: types.ModuleType, tmp_path: Path) -> None:
+def test_more_labels_than_colours(words: type[DataSet], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcdefghijklmnopqrstuvwxyz" * 9)
     for clients in (5, 100):
         assert summary.draw(Shards.open(prepare("words", {"clients": clients}, tmp_path, tmp_path / "a.txt"))).exists()
@@ -340,19 +342,19 @@ def test_shards_of_another_format(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_failure_while_loading_leaves_nothing(
-    words: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: type[DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.txt").write_text("abcabc")
 
     def fails(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    words.__dict__["finish"] = fails
+    words.finish = fails  # type: ignore[method-assign]
     assert main(["prepare", "words", "--source", str(tmp_path / "a.txt"), "--data", str(tmp_path / "data")]) == 130
     assert not (tmp_path / "data").exists()
 
 
-def test_options_become_flags(words: types.ModuleType, tmp_path: Path) -> None:
+def test_options_become_flags(words: type[DataSet], tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcabc")
     runner = CliRunner()
     shown = runner.invoke(app, ["words", "--help"], env={"COLUMNS": "100"}).output

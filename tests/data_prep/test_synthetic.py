@@ -11,12 +11,13 @@ from image_files import one_line
 
 from data_prep.dealing.pool import Pool
 from data_prep.prepare import prepare
+from data_prep.reading.sources import silent
 from data_prep.sets import synthetic
 from selffl_cli.shards import Shards
 
 
 def draw(**options: Any) -> Pool:
-    return synthetic.load(synthetic.Options(**options), None)
+    return synthetic.Synthetic().load(synthetic.Options(**options), None, silent)
 
 
 def test_synthetic_is_the_published_recipe() -> None:

@@ -171,9 +171,10 @@ def test_shards_keep_bytes_in_memory() -> None:
 
 @pytest.mark.parametrize("name, accuracy", [("softmax", 0.8), ("cnn", 0.85)])
 def test_learns_real_digits(shared_data: Path, name: str, accuracy: float) -> None:
+    from data_prep.reading.sources import silent
     from data_prep.sets import mnist
 
-    pool = mnist.load(mnist.Options(), shared_data / "mnist")
+    pool = mnist.MNIST().load(mnist.Options(), shared_data / "mnist", silent)
     x, y = torch.from_numpy(pool.arrays["x"]), torch.from_numpy(pool.arrays["y"])
     model = FlatModel(network({"name": name}, MNIST), Classification, CPU, torch.float32)
     vector, rows = model.start.clone(), torch.from_numpy(np.random.default_rng(0).permutation(60_000))
