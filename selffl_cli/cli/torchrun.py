@@ -95,4 +95,11 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", short(value) if isinstance(value, str) else value
+            yield f"{prefix}{key}", _named(value)
+
+
+def _named(value: Any) -> Any:
+    """A value without the folders of files of one's own, which may differ from machine to machine."""
+    if isinstance(value, list):
+        return [_named(one) for one in value]
+    return short(value) if isinstance(value, str) else value

@@ -150,7 +150,11 @@ def load_experiment(name: str, overrides: Mapping[str, Any] | None = None) -> Ex
 
 
 def set_keys(content: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Set every dotted key. In a table `train` one of two alternatives, such as local_steps, drops the other."""
+    """Set every dotted key. In a table `train` one of two alternatives, such as local_steps, drops the other; another
+    model's name drops the options of the one before."""
+    model = content.get("model")
+    if isinstance(model, dict) and values.get("model.name", model.get("name")) != model.get("name"):
+        content["model"] = {}
     for key, value in values.items():
         set_key(content, key, value)
         table, _, last = key.rpartition(".")

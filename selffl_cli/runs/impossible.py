@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from ..metrics.judged_by import SPREAD, main_metric
+from ..metrics.judged_by import ACCURACY, SPREAD, main_metric
 from ..metrics.metric import Metric, Recorded
 from .folder import RunFolder
 
@@ -81,7 +81,7 @@ def _clients(folder: RunFolder) -> str:
     for column in table.column_names:
         part, _, rest = column.partition("_")
         kind = rest.rpartition("_")[2]
-        if kind == "correct" and f"n_{part}" in table.column_names:
+        if kind == ACCURACY.sum_column and f"n_{part}" in table.column_names:
             most: Iterable[Any] = table[f"n_{part}"].to_pylist()
             values = table[column].to_pylist()
             if any(

@@ -367,3 +367,13 @@ def test_a_value_that_changes_the_warm_start_too_is_said() -> None:
     said = warm_start_note(load_experiment(name), {"train.batch_size": 4})
     assert said is not None and "--set warm_start.train.batch_size=" in said
     assert warm_start_note(load_experiment("digits"), {"train.learning_rate": 0.1}) is None
+
+
+def test_the_name_of_another_model_drops_the_options_of_the_one_before() -> None:
+    """As docs/own-model.md types it: the hidden layers are those of the experiment's own model."""
+    assert "hidden" in load_experiment("digits").model
+    assert load_experiment("digits", {"model.name": "my_model.py:Wide"}).model == {"name": "my_model.py:Wide"}
+    other = load_experiment("digits", {"model.width": 8, "model.name": "my_model.py:Wide"})
+    assert other.model == {"name": "my_model.py:Wide", "width": 8}
+    same = load_experiment("digits", {"model.name": "mlp", "model.hidden": [9]})
+    assert same.model == {**load_experiment("digits").model, "hidden": [9]}

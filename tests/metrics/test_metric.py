@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from selffl_cli.engine.evaluation import evaluate_rows, no_sums, summary, units
+from selffl_cli.engine.flat import DevicePart, FlatModel
+from selffl_cli.engine.stacked.evaluation import evaluate_stacked
+from selffl_cli.engine.stacked.model import StackedModel
 from selffl_cli.errors import UsageError
 from selffl_cli.metrics import METRICS
 from selffl_cli.metrics.judged_by import ACCURACY, MAIN, PERPLEXITY, SQUARED_ERROR, main_metric
 from selffl_cli.metrics.metric import FACTS, Metric, Recorded
+from selffl_cli.models.softmax import Softmax
+from selffl_cli.models.task import TASKS
 
 
 class Recall(Metric):
@@ -62,3 +68,27 @@ def test_figures_that_cannot_be() -> None:
 def test_a_metric_of_another_base_is_refused() -> None:
     with pytest.raises(UsageError, match="does not derive from selffl.Metric"):
         METRICS.add("x", dict)  # type: ignore[type-var]
+
+
+def test_all_ways_of_evaluation_sum_a_further_metric_alike() -> None:
+    """One client after another and all at once: the scores of a metric with units of its own, after score and loss."""
+    rng = np.random.default_rng(0)
+    model = FlatModel(Softmax(4, 3), TASKS["classification"], torch.device("cpu"), torch.float64, metrics=[Recall()])
+    sizes = np.array([700, 0, 3, 600, 1])
+    x, y = torch.from_numpy(rng.normal(size=(sizes.sum(), 4))), torch.from_numpy(rng.integers(0, 3, sizes.sum()))
+    part = DevicePart.of_tensors(x, y, sizes)
+    rows, clients = torch.randn(2, model.size, dtype=torch.float64), np.array([3, 0])
+    plain, stacked = no_sums(model, ["test"], 5), no_sums(model, ["test"], 5)
+    evaluate_rows(model, rows, clients, {"test": part}, plain)
+    evaluate_stacked(StackedModel(model), rows, clients, {"test": part}, stacked)
+    np.testing.assert_array_equal(stacked["test"][[0, 2]], plain["test"][[0, 2]])
+    np.testing.assert_allclose(stacked["test"], plain["test"], rtol=1e-12)
+    for row, client in zip(rows, clients.tolist(), strict=True):
+        own_x, own_y = part.client(client)
+        found = model.outputs(row, own_x).argmax(-1)
+        assert plain["test"][2, client] == int(((found == 1) & (own_y == 1)).sum())
+    counts = units(model.task, part, model.metrics)
+    assert counts[0].tolist() == sizes.tolist() and counts[1, 2] == int((part.client(2)[1] == 1).sum())
+    figures = summary(plain["test"][:, clients], counts[:, clients], model.task, model.metrics)
+    assert figures["recall"] == plain["test"][2].sum() / counts[1, clients].sum()
+    assert "recall" not in summary(plain["test"], np.stack([counts[0], 0 * counts[1]]), model.task, model.metrics)

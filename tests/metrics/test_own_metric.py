@@ -148,3 +148,14 @@ def test_scores_of_another_shape_are_refused_before_training(place: Path, capsys
     (place / "tiny.toml").write_text((place / "tiny.toml").read_text().replace(CLAIM, ""))
     assert main([*words, "--set", "train.metrics=my_metric.py:Whole"]) == 2
     assert "train.metrics: whole: scores gives a tensor [] for 2 samples, not [2]" in capsys.readouterr().err
+
+
+def test_it_is_scored_for_new_clients_and_delivered_models_too(place: Path) -> None:
+    words = ["--rounds", "2", "--set", "train.new_clients=0.4", "--set", "train.delivery_rounds=1"]
+    result = json.loads((train(*words) / "result.json").read_text())
+    for figures in (*result["final"]["new"].values(), result["final"]["test"]["delivered"]):
+        assert figures["accuracy"] <= figures["top_two"] <= 1
+    (run,) = Path("runs").glob("tiny/*/result.json")
+    assert main(["eval", str(run.parent), "--verify"]) == 0
+    assert main(["report", "tiny.toml", "--runs", "runs", "--out", "page", *words]) == 0
+    assert "delivered, equal rounds" in (place / "page" / "tiny" / "README.md").read_text()
