@@ -511,6 +511,7 @@ def test_steps_that_return_what_they_were_given() -> None:
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_the_gpu_program_runs(tmp_path: Path) -> None:
     """On the CPU and small, so that the one command for a GPU machine is not dead code."""
     root = Path(__file__).parents[2]

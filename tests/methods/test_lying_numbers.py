@@ -244,6 +244,7 @@ def test_prepare_refuses_numbers_that_are_none(value: float, tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_from_odd_data_to_a_report(odd: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command on odd clients with every method, new clients held out, then eval and the report."""
     tables = "\n".join(f"[methods.{name}]" for name in TRAINED)

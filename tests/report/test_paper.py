@@ -70,6 +70,7 @@ def test_committed_tables_are_ascii_with_a_label_each() -> None:
     assert len(labels) == len(set(labels))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_report_writes_a_file_for_each_table(tmp_path: Path) -> None:
     five_seeds(tmp_path / "runs")
     made = make(tmp_path)

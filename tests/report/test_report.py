@@ -166,6 +166,7 @@ def test_best_is_bold_only_when_it_is_apart_from_every_other(tmp_path: Path, no_
     assert "**9" not in page and "†" in page
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_lower_is_better_for_errors(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path, "good", seed, curve(0.5 + 0.1 * seed), metric="squared_error")
@@ -378,6 +379,7 @@ def test_page_says_how_often_uncertainty_set_the_steps(tmp_path: Path, no_pictur
     ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_report_beside_the_runs_is_no_run(tmp_path: Path) -> None:
     names = ["digits-fedavg-s0-00000000", "report", "tuning", "tuning.json"]
     assert only_runs([tmp_path / name for name in names]) == [tmp_path / names[0]]
@@ -395,6 +397,7 @@ train = { rounds = 3, eval_every = 3, learning_rate = 0.3 }
 """
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_last_table_is_of_what_was_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -427,6 +430,7 @@ def test_the_last_table_is_of_what_was_planned(
     assert "2 other runs" in page and "fedavg (rounds 1), quick (rounds 1)" in page
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_given_shards_take_their_setting_of_a_sweep_over_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

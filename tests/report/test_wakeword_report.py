@@ -151,6 +151,7 @@ def test_the_threshold_is_an_option(runs: Path) -> None:
     assert few.baselines["false accepts"].mean() > many.baselines["false accepts"].mean()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
     names = ["kitchen", "hall", "car", "phone", "desk"]
     for label in ("warm-start", "local"):
@@ -160,6 +161,7 @@ def test_devices_are_groups_where_clients_share_them(tmp_path: Path) -> None:
     assert found.baselines.loc[0, "wake words"] == 80 and found.baselines.loc[1, "wake words"] == 120
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_real_devices_called_a_to_e_are_not_the_simulated_ones(tmp_path: Path) -> None:
     for label in ("warm-start", "actperfl"):
         write(tmp_path, label, 0, 1.5, ["p1", "p2", "p3", "p4", "p5"], "ABCDE")
@@ -176,6 +178,7 @@ CLAIMS = [
 ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_claims_of_devices_that_are_not_there_or_withheld_are_undecided(tmp_path: Path) -> None:
     for seed in range(5):
         write(tmp_path, "warm-start", seed, 50.0)  # no false accept
@@ -190,6 +193,7 @@ def test_claims_of_devices_that_are_not_there_or_withheld_are_undecided(tmp_path
             build(experiment(claims=wrong), tmp_path, tmp_path / "out", [], "selffl report made")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_device_without_wake_words_in_test_stands_aside(tmp_path: Path) -> None:
     """It has no ratio and no cross; the mean over devices is that of the others, and the page is made."""
     for label, shift in (("warm-start", 1.0), ("actperfl", 1.5)):
@@ -216,6 +220,7 @@ def test_many_devices_stand_below_each_other(tmp_path: Path) -> None:
     assert [cell.value[:4] for cell in parts[1].rows[0][2:]] == ["0.95", "0.96"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_withheld_ratio_shows_its_counts(tmp_path: Path) -> None:
     write(tmp_path, "warm-start", 0, 50.0)
     write(tmp_path, "local", 0, 1.0)
@@ -234,6 +239,7 @@ def test_other_tasks_have_no_such_section(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("wakeword*"))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_one_false_accept_an_hour(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """120 others of a minute are two hours, so two false accepts of 120: counted here by moving the threshold."""
     found = collect(experiment(), runs).extra(Detection)
@@ -253,6 +259,7 @@ def test_one_false_accept_an_hour(runs: Path, tmp_path: Path, monkeypatch: pytes
     assert "False rejects (%) at one false accept an hour" in page and f"| {100 * shown.an_hour:.1f} |" in page
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_threshold_of_the_test_part_is_said_to_be_one(runs: Path, tmp_path: Path) -> None:
     for path in runs.glob("*/*/scores.parquet"):
         table = parquet.read_table(path).to_pandas()
@@ -263,6 +270,7 @@ def test_a_threshold_of_the_test_part_is_said_to_be_one(runs: Path, tmp_path: Pa
     assert "of the test part's (see the notes) wake words" in wake_word_section(results, tmp_path)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_what_to_type_next_names_the_data_that_were_given(tmp_path: Path) -> None:
     given = Request(experiment(), data=Path("data/my words"), runs=tmp_path)
     console = Console(file=io.StringIO(), width=80)
@@ -303,6 +311,7 @@ relation = "less"
 """
 
 
+@pytest.mark.slow
 def test_from_recordings_to_both_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("soundfile", reason="needs the extra 'audio': pip install 'selffl[audio]'")
     from test_audio import as_zip, recordings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from faults import Harness
 
 SHORT = (
@@ -18,6 +19,7 @@ SHORT = (
 KILLS = 20
 
 
+@pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
     harness = Harness(tmp_path, seed=0, real=False)
     harness.kills(KILLS, [harness.cases[name] for name in SHORT], print)

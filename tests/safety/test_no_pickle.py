@@ -132,6 +132,7 @@ methods = {actperfl = {}, fedavg = {}}
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_at_work(tmp_path: Path) -> None:
     """prepare, train (stopped, resumed, two workers), eval and report under an audit hook of the interpreter."""
     class_shards(tmp_path / "blobs")

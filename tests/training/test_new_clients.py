@@ -31,6 +31,7 @@ train = { rounds = 2, eval_every = 2, new_clients = 0.25 }
 """
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_report_shows_each_method_on_clients_that_never_trained(tmp_path: Path) -> None:
     (tmp_path / "held-out.toml").write_text(EXPERIMENT)
     runs = ["--runs", str(tmp_path / "runs")]
