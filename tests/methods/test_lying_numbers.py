@@ -250,7 +250,7 @@ def test_from_odd_data_to_a_report(odd: Shards, tmp_path: Path, monkeypatch: pyt
     tables = "\n".join(f"[methods.{name}]" for name in TRAINED)
     (tmp_path / "odd.toml").write_text(
         'name = "odd"\ndata = {name = "odd"}\nmodel = {name = "softmax"}\n'
-        f"train = {{rounds = 2, participation = 0.5, eval_every = 1, new_clients = 0.3}}\n{tables}\n"
+        f"train = {{rounds = 2, participation = 0.5, eval_every = 1, new_clients = 0.3, delivery_rounds = 1}}\n{tables}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert main(["train", "odd.toml", "--data", str(odd.path)]) == 0
