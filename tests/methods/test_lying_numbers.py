@@ -233,11 +233,12 @@ def test_a_model_that_gives_no_number_is_never_right() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_prepare_refuses_numbers_that_are_none(value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import data_prep.sets.digits as digits
+    from data_prep.sets.digits import Digits
 
     x = np.ones((30, 4), np.float32)
     x[17, 2] = value
-    monkeypatch.setattr(digits, "load", lambda options, source: Pool({"x": x, "y": np.arange(30) % 3}, list("abc"), ""))
+    pool = Pool({"x": x, "y": np.arange(30) % 3}, list("abc"), "")
+    monkeypatch.setattr(Digits, "load", lambda self, options, source, stage: pool)
     asked = Request("digits", PrepareOptions(clients=3, partition="iid"), None, tmp_path / "out")
     with pytest.raises(SelfflError, match=r"digits: sample 17 has a number in 'x' that is not finite"):
         asked.make()
@@ -250,7 +251,8 @@ def test_from_odd_data_to_a_report(odd: Shards, tmp_path: Path, monkeypatch: pyt
     tables = "\n".join(f"[methods.{name}]" for name in TRAINED)
     (tmp_path / "odd.toml").write_text(
         'name = "odd"\ndata = {name = "odd"}\nmodel = {name = "softmax"}\n'
-        f"train = {{rounds = 2, participation = 0.5, eval_every = 1, new_clients = 0.3, delivery_rounds = 1}}\n{tables}\n"
+        "train = {rounds = 2, participation = 0.5, eval_every = 1, new_clients = 0.3, delivery_rounds = 1}\n"
+        f"{tables}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert main(["train", "odd.toml", "--data", str(odd.path)]) == 0
