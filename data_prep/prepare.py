@@ -24,7 +24,7 @@ from selffl_cli.shards import ShardData, read_manifest, remove_leftovers, sha256
 from . import DATASETS
 from .dealing.deal import deal
 from .dealing.partition import PARTITIONERS
-from .dealing.pool import TEST, TRAIN, Assignment, Pool, PrepareOptions
+from .dealing.pool import TEST, TRAIN, VALIDATION, Assignment, Pool, PrepareOptions
 from .reading import images
 from .reading.sources import Stage, dataset, digest_source, local_source, silent
 
@@ -86,6 +86,7 @@ class Request:
         stage("dealing samples to clients")
         assignment = deal(pool, self.options)
         _check_repeated(self.name, pool, assignment)
+        _check_parts(self.name, pool, self.options, assignment)
         stage("finishing what needs the split to be known")
         data.finish(pool, assignment, self.options)
         stage("writing the shards")
@@ -247,6 +248,21 @@ def _check_repeated(name: str, pool: Pool, assignment: Assignment) -> None:
         )
     if again:
         pool.notes["warning"] = f"{again:,} of {tests:,} test images are among the training images too, to the pixel"
+
+
+def _check_parts(name: str, pool: Pool, options: PrepareOptions, assignment: Assignment) -> None:
+    """SelfflError where a test part was asked for and has no sample; a note where the validation part has none."""
+    asked = {"test": (TEST, options.test, 2), "validation": (VALIDATION, options.validation, 3)}
+    for part, (number, share, least) in asked.items():
+        if share <= 0 or (assignment.part == number).any():
+            continue
+        largest = int(np.bincount(assignment.client).max())
+        todo = f"a client needs {least} samples to give one, and the largest has {largest}; ask for fewer --clients"
+        if pool.part is not None:
+            todo = f"the source has none; bring one that has, or add --{part} 0"
+        if part == "test":
+            raise SelfflError(f"{name}: no sample is in the {part} part ({todo})")
+        pool.notes["no_validation"] = f"nothing can be tuned or stopped by it ({todo})"
 
 
 def shard_data(name: str, options: PrepareOptions, pool: Pool, assignment: Assignment) -> ShardData:

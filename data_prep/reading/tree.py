@@ -13,12 +13,22 @@ def files(source: Path) -> list[Path]:
     """Every regular file below a folder, in the order of their paths. Links are followed as long as they stay inside.
 
     Raises SelfflError for a link that leads out of the folder: what it leads to would not travel with the folder,
-    and its name would stay when its content changes.
+    and its name would stay when its content changes. The blobs of a snapshot in a hub's cache are inside.
     """
-    return sorted(_walk(source, source.resolve(), (source.resolve(),)))
+    own = source.resolve()
+    return sorted(_walk(source, (own, *_blobs(own)), (own,)))
 
 
-def _walk(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _blobs(source: Path) -> list[Path]:
+    """Where the files of a hub's snapshot lie: SET/snapshots/REVISION holds links to SET/blobs, named by content."""
+    for folder in (source, *source.parents):
+        blobs = folder.parent.parent / "blobs"
+        if folder.parent.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink():
+            return [blobs]
+    return []
+
+
+def _walk(folder: Path, inside: tuple[Path, ...], above: tuple[Path, ...]) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -27,7 +37,7 @@ def _walk(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         path = folder / entry.name
         if entry.is_symlink():
             target = path.resolve()
-            if not target.is_relative_to(root):
+            if not any(target.is_relative_to(root) for root in inside):
                 raise SelfflError(
                     f"{path}: is a link that leads out of the source, to {target}; copy what it leads to into the "
                     "source, or give the folder it leads to"
@@ -35,7 +45,7 @@ def _walk(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             if target in above:
                 continue  # to a folder that it lies in
         if entry.is_dir():
-            yield from _walk(path, root, (*above, path.resolve()))
+            yield from _walk(path, inside, (*above, path.resolve()))
         elif entry.is_file():
             yield path
 

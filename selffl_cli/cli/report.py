@@ -62,6 +62,7 @@ def report(
     from rich.text import Text
 
     from ..config.experiment import load_experiment
+    from ..planning.owner import check_owner, take
     from ..planning.stated import given
     from ..planning.tuning import tuned
     from .start import Asked, read_settings
@@ -70,6 +71,9 @@ def report(
     asked = Asked(experiment, [], list(data or []), list(set_ or []), runs, init=init, rounds=rounds)
     overrides, places = read_settings(asked)
     loaded = load_experiment(experiment, overrides)
+    check_owner(experiment, runs / loaded.name)
+    if out is not None:
+        check_owner(experiment, out / loaded.name)
     stated = given(places.shards, init)
     if check and not any(claim.required for claim in loaded.claims):
         raise UsageError(
@@ -98,6 +102,8 @@ def report(
             lambda text: status.update(Text(f"{text} …")),
             Selection(stated, include),
         )
+    if out is not None:
+        take(experiment, made.folder)
     if as_json:
         from ..report.as_data import as_data
         from .as_json import print_json

@@ -150,6 +150,8 @@ def print_results(
     console.print(f"runs: {where}", soft_wrap=True)
     missing = [label for label in request.experiment.methods if label not in {f.record["label"] for f in finished}]
     step = ["train" if missing else "report", asked.experiment, *asked.words(source=bool(missing))]
+    if missing and asked.seeds is not None:
+        step += ["--seeds", asked.seeds]
     why = f"to compare with {', '.join(missing)}" if missing else "for tables, curves and judged claims"
     line = Text.assemble("next: ", (shlex.join(["selffl", *step]), "bold"), f"  {why}")
     console.print(line, soft_wrap=True)

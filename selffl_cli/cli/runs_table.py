@@ -19,9 +19,10 @@ from ..launchers.queue import Display, Ending
 from ..planning.plan import PlannedRun
 from ..runs.folder import METRICS, Busy
 from ..runs.listing import TAIL
-from .progress import figures, name
+from .progress import figures, name, total_rounds
 
 REFRESH = 0.5  # seconds
+SAID_EVERY = 60.0  # seconds between two lines of a running run, where there is no terminal
 COLOURS = {"finished": "blue", "diverged": "yellow", "failed": "red", "stopped": "yellow"}
 
 
@@ -33,6 +34,7 @@ class RunsBoard(Display):
         self.ended: list[tuple[PlannedRun, Ending]] = []
         self.seen: dict[Path, dict[str, Any]] = {}  # each running one's last line, with its last evaluation
         self.shown, self.begun = 0.0, time.monotonic()
+        self.said: dict[Path, float] = {}  # when each running one last had a line of its own
         # refreshed by hand: a thread of the display would be forked along with the runs
         self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -51,6 +53,12 @@ class RunsBoard(Display):
         if self.live and time.monotonic() - self.shown > REFRESH:
             self.shown = time.monotonic()
             self.live.update(self._table(list(waiting), list(running)), refresh=True)
+        elif not self.live:
+            for run in running:
+                if time.monotonic() - self.said.setdefault(run.folder, time.monotonic()) >= SAID_EVERY:
+                    self.said[run.folder] = time.monotonic()
+                    rounds, text = self._seen(run)
+                    self.console.print(f"{name(run)}  round {rounds}  {text}", soft_wrap=True)
 
     def end(self, run: PlannedRun, ending: Ending, skipped: bool) -> None:
         self.ended.append((run, ending))
@@ -68,20 +76,23 @@ class RunsBoard(Display):
     def say(self, text: str) -> None:
         self.console.print(text, style="yellow", soft_wrap=True)
 
+    def _seen(self, run: PlannedRun) -> tuple[str, str]:
+        """How far a running run is, round of how many, and the figures of its last line and evaluation."""
+        line = last_line(run.folder / METRICS)
+        if line is not None:
+            self.seen[run.folder] = {"eval": self.seen.get(run.folder, {}).get("eval", {}), **line}
+        known = self.seen.get(run.folder)
+        return f"{known['round'] if known else '–'}/{total_rounds(run)}", figures(known) if known else "starting"
+
     def _table(self, waiting: list[PlannedRun], running: list[PlannedRun]) -> Table:
         """Running runs first, then ended and waiting ones as far as the screen has room."""
-        table = Table(box=None, pad_edge=False, expand=True)
-        for column in ("run", "round", "state"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
-        for run in running:
-            line = last_line(run.folder / METRICS)
-            if line is not None:
-                self.seen[run.folder] = {"eval": self.seen.get(run.folder, {}).get("eval", {}), **line}
-            known = self.seen.get(run.folder)
-            table.add_row(
-                name(run), f"{known['round'] if known else '–'}/{run.config.train.rounds}",
-                figures(known) if known else "starting",
-            )  # fmt: skip
+        table = Table("run", "round", "state", box=None, pad_edge=False, expand=True)
+        # which run it is and how far are never cut: what is left of the line is for figures, cut at their end
+        rows = [(name(run), *self._seen(run)) for run in running]
+        widest = max((len(name(run)) for run in [*running, *waiting, *(run for run, _ in self.ended)]), default=0)
+        left = self.console.width - widest - max((len(rounds) for _, rounds, _ in rows), default=5) - 4
+        for shown, rounds, text in rows:
+            table.add_row(shown, rounds, Text(text[: max(left, 0)]))
         room = max(0, self.console.height - len(running) - 4)
         others = [(run, ending.status) for run, ending in reversed(self.ended)] + [(run, "waiting") for run in waiting]
         for run, state in others[:room]:

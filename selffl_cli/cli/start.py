@@ -116,6 +116,7 @@ def started(asked: Asked, how: How) -> Iterator[Begun | None]:
         from ..machine.devices import default_device
         from ..planning import cost  # noqa: F401 - what carries runs out, and with it all that a run needs
         from ..planning.claims import check as check_claims
+        from ..planning.owner import check_owner
         from ..planning.plan import Request
         from .terminal import Terminal
         from .torchrun import facts, joined
@@ -127,6 +128,7 @@ def started(asked: Asked, how: How) -> Iterator[Begun | None]:
     with joined(how.device, how.workers) as team:
         loaded = load_experiment(asked.experiment, overrides)
         check_claims(loaded, asked.methods, overrides)
+        check_owner(asked.experiment, asked.runs / loaded.name)
         if asked.init is None and (team is None or team.leads) and (note := warm_start_note(loaded, overrides)):
             Terminal().print(note, style="yellow", soft_wrap=True)
         request = Request(

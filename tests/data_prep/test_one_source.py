@@ -180,6 +180,23 @@ def test_links_are_followed_inside_and_refused_outside(tmp_path: Path) -> None:
     assert digest_source(tmp_path / "source") == before
 
 
+def test_the_snapshot_of_a_hub_is_read_through_its_links(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "blobs", mnist_files())
+    snapshot = tmp_path / "set" / "snapshots" / "0123abcd" / "raw"
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted((tmp_path / "set" / "blobs").iterdir())):
+        blob = path.rename(path.with_name(f"{number:040x}"))
+        (snapshot / path.name).symlink_to(Path("../../../blobs") / blob.name)
+    assert len(files(snapshot.parent)) == len(files(snapshot)) == 4
+    assert digest_source(snapshot.parent)
+    (tmp_path / "secret").write_text("a")
+    (snapshot / "more").symlink_to(tmp_path / "secret")
+    one_line(lambda: files(snapshot.parent), "leads out of the source")
+    (snapshot / "more").unlink()
+    (tmp_path / "set" / "snapshots").rename(tmp_path / "set" / "other")  # beside blobs, but no snapshot
+    one_line(lambda: files(tmp_path / "set" / "other" / "0123abcd"), "leads out of the source")
+
+
 def test_the_manifest_names_what_was_read(tmp_path: Path) -> None:
     put(tmp_path / "in" / "raw", mnist_files())
     (tmp_path / "in" / "notes.txt").write_text("not read")
