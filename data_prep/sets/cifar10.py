@@ -103,7 +103,7 @@ def _read_jpeg(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if len(content) > MOST_BYTES:
             raise ValueError(f"unpacks to more than {MOST_BYTES:,} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            jpeg, offsets, labels = (arrays[name] for name in ("jpeg", "offsets", "labels"))
+            jpeg, offsets, labels = (np.asarray(arrays[name]) for name in ("jpeg", "offsets", "labels"))
     except (OSError, ValueError, EOFError, KeyError, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SelfflError(

@@ -126,7 +126,8 @@ def _writers(source: Path, raw: Raw) -> Writers:
     names = ("train_writer", "test_writer", "train_hsf", "test_hsf")
     try:
         with np.load(path, allow_pickle=False) as content:
-            found = {name: content[name] for name in names if name in content}
+            # a member that is no array comes as bytes
+            found = {name: np.asarray(content[name]) for name in names if name in content}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise SelfflError(f"{path}: no whole npz file ({str(error)[:80]}); bring it again") from None
     wanted = {"train": raw.training, "test": len(raw.y) - raw.training}

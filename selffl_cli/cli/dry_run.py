@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..planning.cost import Timings, choose_workers, predict
+from ..planning.cost import Cost, Timings, choose_workers, predict
 from ..planning.plan import PlannedRun
 from ..training.controls import Controls
 from ..training.federation import Federation
@@ -62,13 +62,16 @@ def costs(planned: list[PlannedRun], workers: int | None, device: str) -> list[d
     """A row a run: its name, whether it is finished, and what it will cost when it is not."""
     rows: list[dict[str, Any]] = []
     timings = Timings()
+    known: dict[str, tuple[Cost, int]] = {}  # runs that differ in their seed alone cost the same
     for run in planned:
         if (run.folder / "result.json").exists():
             rows.append({"run": name(run), "finished": True})
             continue
-        training = Federation(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
-        cost = predict(training, timings)
-        ranks = choose_workers(workers, training, timings=timings)
+        alike = run.config.model_copy(update={"seed": 0, "label": "", "init": "", "start": {}}).model_dump_json()
+        if alike not in known:
+            training = Federation(run.config, run.shards, run.folder, None, Controls(device=device, keep="none"))
+            known[alike] = predict(training, timings), choose_workers(workers, training, timings=timings)
+        cost, ranks = known[alike]
         rows.append({
             "run": name(run), "finished": False, "clients": cost.clients, "clients_a_round": cost.cohort,
             "parameters": cost.parameters, "local_steps": cost.steps, "bytes_sent": cost.bytes_sent,

@@ -27,6 +27,7 @@ def check_model(experiment: Experiment, shards: Shards, start: Mapping[str, Tens
     `tried` holds the models that were tried before, each on data of its kind.
     """
     data, dtype = shards.manifest, experiment.train.dtype
+    _ = shards.clients  # which is written out after the last round: what is wrong with it is said before the first
     kind = [experiment.model, data.task, data.input.model_dump(), len(data.classes), dtype, experiment.train.metrics]
     key = json.dumps(kind, default=str, sort_keys=True)
     if key not in tried:

@@ -60,7 +60,9 @@ def _end(train: Mapping[str, Any], lines: list[dict[str, Any]], result: Mapping[
     last = lines[-1]["round"] if lines else 0
     if last != result["round"]:
         return f"the result is of round {result['round']}, the last one recorded is {last}"
-    rounds = int(train.get("rounds", last))
+    rounds = train.get("rounds", last)
+    if type(rounds) is not int or rounds < 1:
+        return f"its record asks for '{rounds}' rounds"
     whole = last % rounds == 0 and last > 0 if train.get("periods") else last == rounds
     if not whole and train.get("stop_at") is None:
         return f"it is finished after {last} of {rounds} rounds"

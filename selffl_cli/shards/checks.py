@@ -125,4 +125,8 @@ def read_clients(path: Path, manifest: Manifest) -> pyarrow.Table:
             raise _wrong(path, f"has no whole column '{name}'")
     if not np.array_equal(table["client"].to_numpy(), np.arange(manifest.clients)):
         raise _wrong(path, "its clients are not in order")
+    for part, samples in manifest.samples.model_dump().items():
+        sizes = table[f"n_{part}"].to_numpy()
+        if (sizes < 0).any() or (sizes > samples).any() or int(sizes.sum()) != samples:
+            raise _wrong(path, f"'n_{part}' does not deal the part's {samples:,} samples to clients")
     return table

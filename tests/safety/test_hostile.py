@@ -27,7 +27,7 @@ from selffl_cli.files.checksums import seal
 from selffl_cli.runs.schema import Environment, Line, Record, Result, check
 from selffl_cli.shards import PARTS, Shards, sha256
 
-INPUTS = 25  # changed copies a parser; `python -m fuzz.mutate` reads 2,000 of each
+INPUTS = 25  # changed copies a parser; `python -m fuzz.mutate` reads 200 of each, or more
 
 
 @pytest.mark.parametrize("name", PARSERS)
