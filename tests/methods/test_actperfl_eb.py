@@ -293,3 +293,16 @@ def test_bad_requests_are_said(tmp_path: Path) -> None:
         check_delivery(TrainConfig(delivery_rounds=1, periods=True), record, "x: [methods.actperfl-eb]")
     check_delivery(TrainConfig(delivery_rounds=1), record, "x")
     check_delivery(TrainConfig(), resolve("fedavg", {})[0], "x")
+
+
+@pytest.mark.parametrize(
+    ("privacy", "sampler", "words"),
+    [("user:clip=1,noise=1,delta=0.001", "poisson:q=0.5", "sends more than an average of models"),
+     ("sample:clip=1,noise=1,delta=0.001", "poisson:q=0.5", "is not known beforehand")],
+)  # fmt: skip
+def test_privacy_that_cannot_account_for_evidence_is_refused(privacy: str, sampler: str, words: str) -> None:
+    from selffl_cli.config.train import TrainConfig
+    from selffl_cli.planning.checks import private_options
+
+    with pytest.raises(UsageError, match=words):
+        private_options("actperfl-eb", {}, TrainConfig(privacy=privacy, sampler=sampler))
