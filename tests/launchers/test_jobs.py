@@ -25,9 +25,10 @@ from selffl_cli import __version__
 from selffl_cli.cli.main import main
 from selffl_cli.cli.runs_table import RunsBoard
 from selffl_cli.config.experiment import load_experiment
+from selffl_cli.launchers.elsewhere import train_described
 from selffl_cli.launchers.one import Stop
 from selffl_cli.launchers.queue import Ending, Queue, choose_jobs
-from selffl_cli.launchers.ray import GREETING, SETTINGS, greet, train_one
+from selffl_cli.launchers.ray import GREETING, SETTINGS, greet
 from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.runs.folder import CHECKPOINT, METRICS, RESULT, RunFolder
 
@@ -283,7 +284,7 @@ def test_something_that_speaks_as_ray_does_is_greeted() -> None:
 def test_a_run_on_a_node_whose_torch_sees_no_gpu_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     job = {"controls": {"device": "cuda"}, "versions": [__version__, torch.__version__]}
-    ending = json.loads(train_one(json.dumps(job)))
+    ending = json.loads(train_described(json.dumps(job)))
     assert ending["status"] == "failed" and "this node's torch sees none" in ending["message"]
 
 

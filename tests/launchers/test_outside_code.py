@@ -10,15 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from pages import files
 from problems import class_shards
 from tiny import TOML, comparable
 
-from selffl_cli import __version__
 from selffl_cli.cli.main import main
 from selffl_cli.config.experiment import load_experiment
-from selffl_cli.launchers.ray import train_one
+from selffl_cli.launchers.elsewhere import described, train_described
 from selffl_cli.planning.plan import PlannedRun, Request, plan
 from selffl_cli.training.controls import Controls
 
@@ -51,13 +49,8 @@ def planned() -> PlannedRun:
 
 
 def as_task(run: PlannedRun) -> dict[str, str]:
-    """The run as Ray's worker carries it out, in this process."""
-    content = {
-        "config": run.config.model_dump(mode="json"), "data": str(run.shards.path.resolve()),
-        "folder": str(run.folder.resolve()), "start": None, "controls": Controls().sent(),
-        "versions": [__version__, torch.__version__],
-    }  # fmt: skip
-    return json.loads(train_one(json.dumps(content)))
+    """The run as a worker of Ray or SLURM carries it out, in this process."""
+    return json.loads(train_described(described(run, Controls())))
 
 
 def test_processes_of_this_machine_run_the_same_code(place: Path) -> None:
