@@ -20,6 +20,7 @@ from ..engine.cohort import Cohort, State
 from ..engine.flat import DevicePart, FlatModel
 from ..engine.parallel.collective import Collective, Dealt
 from ..engine.store import ClientStore
+from ..errors import SelfflError
 from ..methods.base import Method
 from ..shards import Shards
 from .chance import draw
@@ -149,6 +150,8 @@ class Stream:
 def cells(shards: Shards, name: str) -> np.ndarray:
     """Where each period of each client begins in a part, and ends: rows [M, T + 1]."""
     part, periods = shards.part(name), shards.periods
+    if "period" not in part.arrays:
+        raise SelfflError(f"{shards.path}: train.periods is set, but these shards are not dealt into periods")
     counts = np.zeros((shards.num_clients, periods), np.int64)
     np.add.at(counts, (np.repeat(np.arange(shards.num_clients), part.sizes), part.arrays["period"].numpy()), 1)
     return part.offsets[:-1, None] + np.concatenate([np.zeros((len(counts), 1), np.int64), counts.cumsum(1)], axis=1)

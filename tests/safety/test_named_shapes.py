@@ -89,6 +89,14 @@ def test_a_record_of_another_shape(read: Callable[[Path], object], old: str, new
         assert str(error).isprintable()
 
 
+def test_a_record_of_periods_over_shards_without(tmp_path: Path) -> None:
+    runs.make(tmp_path)
+    path = tmp_path / RUN / "run.toml"
+    path.write_text(path.read_text().replace("\nperiods = false", "\nperiods = true"))
+    runs.mend(tmp_path)
+    assert "not dealt into periods" in refused(runs.score, tmp_path)
+
+
 @pytest.mark.parametrize("header", [b"[]", b'{"a": 5}', b'{"global/x": {"dtype": "F99"}}', b"\xff\xff"])
 @pytest.mark.parametrize("read", [runs.score, runs.start], ids=lambda read: read.__name__)
 def test_the_header_of_models(read: Callable[[Path], object], header: bytes, tmp_path: Path) -> None:
