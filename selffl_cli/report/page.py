@@ -6,12 +6,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import one_line
 from ..metrics.judged_by import ACCURACY
 from .compare import limits
 from .ledger import Entry
 from .results import Results
-from .safe_text import code, markdown, paragraphs, prose
+from .safe_text import code, fenced, markdown, paragraphs, prose
 from .summary import summary_lines
 from .tables import Summaries, Table, table_markdown
 
@@ -70,7 +69,7 @@ def page(
     sections += [
         provenance(results),
         "To make it again:",
-        f"```sh\n{_train_command(results)}\n{command}\n```",
+        f"```sh\n{_train_command(results)}\n{fenced(command)}\n```",
     ]
     if results.notes:
         sections += ["## Notes", "\n".join(f"- {prose(note)}" for note in results.notes)]
@@ -262,7 +261,7 @@ def _train_command(results: Results) -> str:
         command = run.folder.environment.get("command")
         words = command if isinstance(command, list) else shlex.split(command or "")
         if len(words) > 1:
-            line = one_line(shlex.join(["selffl", *_without_places(words[1:])]))
+            line = fenced(shlex.join(["selffl", *_without_places(words[1:])]))
             if line not in recorded:
                 recorded.append(line)
     seeds = sorted({run.seed for run in results.runs})

@@ -31,6 +31,11 @@ def code(text: Any) -> str:
     return "`" + one_line(str(text)).replace("`", "'") + "`"
 
 
+def fenced(command: str) -> str:
+    """A command inside a fence of code: one line that cannot end the fence."""
+    return one_line(command, 20 * LONGEST).replace("```", "'''")
+
+
 def prose(text: Any) -> str:
     """A sentence inside a page: emphasis and `code` stay, HTML, links, headings, fences and line breaks do not."""
     text = one_line(str(text), 20 * LONGEST).replace("```", "'''").replace("](", "]\\(")
