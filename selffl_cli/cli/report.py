@@ -46,6 +46,7 @@ def report(
     include: Annotated[
         bool, typer.Option("--include", help="Show runs that the TOML does not state too, under labels of their own.")
     ] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Write each picture as SVG too.")] = False,
     data: opt.Data = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="As in train.", show_default=False)] = None,
     set_: opt.Settings = None,
@@ -84,7 +85,7 @@ def report(
     for name, value in (("--runs", runs if runs != Path("runs") else None), ("--out", out), *(
         ("--data", text) for text in data or []), ("--rounds", rounds), ("--init", init)):  # fmt: skip
         command += [name, str(value)] if value is not None else []
-    command += [word for text in set_ or [] for word in ("--set", text)] + ["--include"] * include
+    command += [word for text in set_ or [] for word in ("--set", text)] + ["--include"] * include + ["--svg"] * svg
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
     console = Terminal(stderr=as_json)
@@ -100,7 +101,7 @@ def report(
             [axis.value for axis in dict.fromkeys(x)],
             shlex.join(command),
             lambda text: status.update(Text(f"{text} …")),
-            Selection(stated, include),
+            Selection(stated, include, svg),
         )
     if out is not None:
         take(experiment, made.folder)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.experiment import Experiment
-from ..files.atomic import sync_folder
+from ..files.atomic import sync_folder, write_whole
 from ..files.locks import alone
 from ..files.regular import read_regular
 from ..planning.stated import Given
 from ..shards import sha256
 from .collect import collect
+from .html.index import INDEX, index_page
 from .html.page import NAME as HTML
 from .html.page import html_page
 from .ledger import Entry, claims_frame, ledger
@@ -23,6 +24,7 @@ from .page import page
 from .paper import compact, write_tables
 from .pictures.curves import X, curves
 from .pictures.diagnostics import gains, uncertainty, worst_tenth
+from .pictures.style import with_svg
 from .pictures.sweep import heat_map, sweep
 from .results import Results
 from .sections import (
@@ -62,6 +64,7 @@ class Selection:
 
     given: Given = field(default_factory=Given)
     include: bool = False
+    svg: bool = False  # pictures as SVG too
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def build(
     target = runs / experiment.name / OWN if out is None else out / experiment.name
     folder = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with alone(target.with_name(f".{target.name}.lock"), say):
+    with alone(target.with_name(f".{target.name}.lock"), say), with_svg(selection.svg):
         shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
         folder.mkdir()
         try:
@@ -106,6 +109,8 @@ def build(
             say("writing tables")
             _write(results, both, entries, made, pictures, command, folder)
             _put_in_place(folder, target)
+            if out is not None:
+                write_whole(out / INDEX, index_page(out))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return Report(results, both, entries, made, target)

@@ -9,6 +9,7 @@ from typing import Any
 from ..metrics.judged_by import ACCURACY
 from .compare import limits
 from .ledger import Entry
+from .pictures.style import svg_link
 from .results import Results
 from .safe_text import code, fenced, markdown, paragraphs, prose
 from .summary import summary_lines
@@ -59,7 +60,7 @@ def page(
         sections.append("## Pictures")
         for name in pictures:
             kind = "curves" if name.startswith("curves-") else name
-            sections.append(f"![{name}]({name}.png)\n\n{CAPTIONS.get(kind, '')} ([SVG]({name}.svg))")
+            sections.append(f"![{name}]({name}.png)\n\n{CAPTIONS.get(kind, '')}{svg_link(name)}")
     sections += ["## Set-up", setup(results), "## Budget", budget(results), "## Where the numbers come from"]
     sections.append(
         "Everything above is computed from the run folders alone. The data are public (or drawn from a "

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folders import claim, curve, experiment, write_run
+from run_folders import WHAT, claim, curve, experiment, five_seeds, make, write_run
 
 from selffl_cli.report.build import build
 from selffl_cli.report.html.data import embedded
+from selffl_cli.report.html.index import index_page
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror="document.title=1">'
 
@@ -123,3 +124,17 @@ def test_in_a_browser(page: Path, browser: Any) -> None:
     assert column.first.inner_text() < column.last.inner_text()
     assert table.locator("th").nth(2).get_attribute("aria-sort") == "ascending"
     assert said == []
+
+
+def test_an_index_of_all_reports_counts_their_verdicts(tmp_path: Path) -> None:
+    """Made anew with each report that goes beside others; hostile titles stay text."""
+    five_seeds(tmp_path / "runs")
+    made = make(tmp_path, title="<script>alert(1)</script>", claims=[claim(f"actperfl:{WHAT}", f"fedavg:{WHAT}")])
+    other = made.folder.with_name("other")
+    other.mkdir()
+    (other / "README.md").write_text("# Other\n\nNo claims here.\n")
+    text = index_page(made.folder.parent)
+    assert "<script>alert" not in text and "&lt;script&gt;alert" in text
+    assert '<a href="made/report.html">made</a>' in text and '<a href="other/README.md">other</a>' in text
+    assert text.index('href="made/') < text.index('<td class="number">1</td>') < text.index('href="other/')
+    assert (made.folder.parent / "index.html").is_file()

@@ -40,7 +40,7 @@ def test_digits_found_are_drawn_against_the_times_planted(tmp_path: Path, monkey
     report = build(swept, tmp_path / "runs", tmp_path / "results", [], "")
     page = (report.folder / "README.md").read_text()
     assert "| canary=50 fedavg | personal, of the owner | 0.75 | 0.00 | 3.00 | 1,234 |" in page
-    assert page.count("![planted](planted.png)") == 1 and (report.folder / "planted.svg").is_file()
+    assert page.count("![planted](planted.png)") == 1 and not (report.folder / "planted.svg").exists()
     assert drawn["ticks"] == ["1", "50"] and drawn["guessing"] == [0.1]
     means, ends = drawn["personal, of the owner"]
     assert means == [0.125, 0.75]

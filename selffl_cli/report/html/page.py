@@ -45,18 +45,23 @@ def html_page(
         "</main>",
         f'<script type="application/json" id="curves">{embedded(curves)}</script>',
         f'<script type="application/json" id="clients">{embedded(clients)}</script>',
-        f"<script>{_asset('page.js')}</script>",
+        f"<script>{asset('page.js')}</script>",
     ]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """One HTML file that loads nothing."""
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html(title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n"
+        f"<title>{html(title)}</title>\n<style>\n{asset('page.css')}</style>\n</head>\n<body>\n"
     )
     return head + "\n".join(part for part in body if part) + "\n</body>\n</html>\n"
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,31 @@ def figure(rows: int, columns: int, width: float, height: float, **options: Any)
             plt.close(fig)
 
 
+_svg: ContextVar[bool] = ContextVar("svg", default=False)
+
+
+@contextmanager
+def with_svg(wanted: bool) -> Iterator[None]:
+    """Whether `save` writes each picture a second time, as SVG, which doubles the time that pictures take."""
+    before = _svg.set(wanted)
+    try:
+        yield
+    finally:
+        _svg.reset(before)
+
+
+def svg_link(name: str) -> str:
+    """ " ([SVG](NAME.svg))" where pictures are written as SVG too, else ""."""
+    return f" ([SVG]({name}.svg))" if _svg.get() else ""
+
+
 def save(fig: Any, out: Path, name: str) -> str:
-    """Write OUT/NAME.png and .svg, free of dates, versions and characters that cannot be drawn, and return NAME."""
+    """Write OUT/NAME.png, free of dates, versions and characters that cannot be drawn, and return NAME."""
     for text in fig.findobj(Text):
         text.set_text(printable(text.get_text()))
     fig.savefig(out / f"{name}.png", metadata={"Software": None})
-    fig.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    if _svg.get():
+        fig.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": None})
     return name
 
 

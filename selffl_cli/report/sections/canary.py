@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...metrics.intervals import t_interval
 from ...runs.audits import read_audits
-from ..pictures.style import COLUMN, PAGE, figure, legend_above, looks, save
+from ..pictures.style import COLUMN, PAGE, figure, legend_above, looks, save, svg_link
 from ..safe_text import markdown
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def planted_section(results: Results, folder: Path) -> str:
                     lines.append(f"| {name} | {words} | {digits:.2f} | {exact:.2f} | {hamming:.2f} | {rank:,.0f} |")
     picture = (
         f"![planted]({draw(results, frame, folder)}.png)\n\nShare of the code's digits found against how often the "
-        "command stands in its owner's texts; mean over seeds with 95 % t interval, cut off at 0 and 1. "
-        "[SVG](planted.svg)"
+        "command stands in its owner's texts; mean over seeds with 95 % t interval, cut off at 0 and 1."
+        f"{svg_link('planted')}"
     )
     return "\n\n".join(["### A planted command, read back", TEXT, "\n".join([HEAD, *lines]), picture])
 

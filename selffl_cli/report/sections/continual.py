@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...metrics.intervals import Interval, t_interval
-from ..pictures.style import COLUMN, PAGE, figure, hide_unused, legend_above, looks, save
+from ..pictures.style import COLUMN, PAGE, figure, hide_unused, legend_above, looks, save, svg_link
 from ..results import SIZE, Results
 from ..tables import Cell, Table, table_markdown, write_csv
 from .registry import extra
@@ -165,13 +165,13 @@ def replay_section(results: Results, folder: Path) -> str:
             "without a memory; 95 % t intervals over seeds of the paired change. "
             + ("Above 0 is better." if results.metric.higher_is_better else "Below 0 is better."),
             table_markdown(by_size(results, change)),
-            f"![replay]({draw_sizes(results, change, folder)}.png)\n\n[SVG](replay.svg); by seed: [CSV](replay.csv)",
+            f"![replay]({draw_sizes(results, change, folder)}.png)\n\nBy seed: [CSV](replay.csv){svg_link('replay')}",
         ]
     if not lost.empty:
         write_csv(lost, folder / "forgetting.csv")
         text.append(
             f"![forgetting]({draw_forgetting(results, lost, folder)}.png)\n\nForgetting: how the figure on a period's "
             "own test samples has changed from the end of that period to the end of training, mean over seeds. "
-            "[SVG](forgetting.svg), [forgetting.csv](forgetting.csv)"
+            f"[forgetting.csv](forgetting.csv){svg_link('forgetting')}"
         )
     return "\n\n".join(text)

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from ...metrics import det
 from ..figures.detection import MODELS, RESAMPLES, Clips, Detection, Outcome
 from ..paper import write_tables
-from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save
+from ..pictures.style import PAGE, figure, hide_unused, legend_above, looks, save, svg_link
 from ..results import Results
 from ..safe_text import markdown
 from ..tables import Cell, Table, table_markdown, write_csv
@@ -163,7 +163,7 @@ def wake_word_section(results: Results, folder: Path) -> str:
         text.append(
             f"![{name}]({name}.png)\n\nDetection error trade-off of the {name.removeprefix('det-')} models, axes in "
             "normal deviates; false rejects are means over seeds at equal false accepts. The cross marks where the "
-            f"baseline is compared. {sentence(found)} ([SVG]({name}.svg))"
+            f"baseline is compared. {sentence(found)}{svg_link(name)}"
         )
     return "\n\n".join(text)
 
