@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,9 +45,14 @@ def _row(folder: Path) -> list[str]:
     about = about.removeprefix("- ").partition("\n- ")[0].replace("`", "")  # of a list its first point
     verdicts = _verdicts(folder / "claims.csv")
     page = NAME if (folder / NAME).is_file() else "README.md"
-    link = f'<a href="{quote(folder.name)}/{page}">{html(folder.name)}</a><br>{html(title)}'
+    link = f'<a href="{quote(folder.name)}/{page}">{html(folder.name)}</a><br>{html(_plain(title))}'
     counts = [str(verdicts[verdict]) if verdicts else "–" for verdict in VERDICTS]
-    return [link, *counts, html(" ".join(about.split()))]
+    return [link, *counts, html(_plain(" ".join(about.split())))]
+
+
+def _plain(markdown: str) -> str:
+    """Text as it was before it was made safe for Markdown."""
+    return unescape(re.sub(r"\\([^\w\s])", r"\1", markdown))
 
 
 def _verdicts(path: Path) -> Counter[str]:
