@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UsageError
 from . import options as opt
+
+if TYPE_CHECKING:
+    from .start import Asked
 
 
 class Axis(StrEnum):
@@ -81,11 +84,7 @@ def report(
             f"--check: {loaded.name} states no claim with required = true, so there is nothing that could fail; state "
             "one, or leave --check out"
         )
-    command = ["selffl", "report", experiment]
-    for name, value in (("--runs", runs if runs != Path("runs") else None), ("--out", out), *(
-        ("--data", text) for text in data or []), ("--rounds", rounds), ("--init", init)):  # fmt: skip
-        command += [name, str(value)] if value is not None else []
-    command += [word for text in set_ or [] for word in ("--set", text)] + ["--include"] * include + ["--svg"] * svg
+    command = _command(asked, out) + ["--include"] * include + ["--svg"] * svg
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
     console = Terminal(stderr=as_json)
@@ -115,3 +114,12 @@ def report(
     console.print(f"page: {made.folder / 'README.md'}", soft_wrap=True)
     if check:
         check_claims(made.entries)
+
+
+def _command(asked: Asked, out: Path | None) -> list[str]:
+    """The words that ask for this report again."""
+    command = ["selffl", "report", asked.experiment]
+    for name, value in (("--runs", asked.runs if asked.runs != Path("runs") else None), ("--out", out), *(
+        ("--data", text) for text in asked.data), ("--rounds", asked.rounds), ("--init", asked.init)):  # fmt: skip
+        command += [name, str(value)] if value is not None else []
+    return command + [word for text in asked.settings for word in ("--set", text)]

@@ -81,7 +81,7 @@ def train(
     with started(asked, how) as begun:
         if begun is None:
             return
-        from ..planning.owner import take
+        from ..planning.owner import owned
         from ..planning.plan import plan
         from ..planning.stated import given
         from ..planning.tuning import tuned
@@ -98,9 +98,9 @@ def train(
 
             print_costs(planned, workers, begun.controls.device, console, as_json)
             return
-        take(experiment, runs / request.experiment.name)
         before = {run.folder for run in planned if (run.folder / "result.json").exists()}
-        with queued(planned, how, begun.controls, console) as queue:
+        mine = owned(experiment, runs / request.experiment.name)
+        with mine, queued(planned, how, begun.controls, console) as queue:
             queue.run()
         if as_json:
             from ..runs.listing import describe

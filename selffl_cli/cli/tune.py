@@ -65,7 +65,7 @@ def tune(
     with started(asked, how) as begun:
         if begun is None:
             return
-        from ..planning.owner import take
+        from ..planning.owner import owned
         from ..planning.tuning import trial_runs
         from .running import tune_first
         from .terminal import Terminal
@@ -77,8 +77,8 @@ def tune(
 
             print_costs(trial_runs(request), workers, begun.controls.device, console, as_json)
             return
-        take(experiment, runs / request.experiment.name)
-        chosen = tune_first(begun, console)
+        with owned(experiment, runs / request.experiment.name):
+            chosen = tune_first(begun, console)
         if as_json:
             from .as_json import print_json
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ def check_owner(experiment: str, folder: Path) -> None:
         f"{own}: {folder} belongs to another experiment of this name, {_shown(other)}; give one of them a name of its "
         f'own (name = "{folder.name}-2" at the top of the file), or another folder'
     )
+
+
+@contextmanager
+def owned(experiment: str, folder: Path) -> Iterator[None]:
+    """`take` the folder at the end of what is done in it, however that ends, where it has been made by then."""
+    try:
+        yield
+    finally:
+        if folder.is_dir():
+            take(experiment, folder)
 
 
 def take(experiment: str, folder: Path) -> None:

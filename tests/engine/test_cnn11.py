@@ -16,7 +16,10 @@ from selffl_cli.models.cnn11 import CNN11
 
 def shards(shape: tuple[int, ...] = (76, 64), dtype: str = "float16") -> Any:
     manifest = SimpleNamespace(
-        name="words", input=SimpleNamespace(shape=list(shape), dtype=dtype), classes=["other", "happy"]
+        name="words",
+        input=SimpleNamespace(shape=list(shape), dtype=dtype),
+        classes=["other", "happy"],
+        outputs=2,
     )
     return SimpleNamespace(manifest=manifest, shared={})
 

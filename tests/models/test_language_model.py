@@ -47,11 +47,11 @@ def test_perplexity_weighs_words_and_one_of_v_equal_words_has_perplexity_v() -> 
     own.vector.zero_()  # every word equally likely
     zero = own.vector.clone()
     part = DevicePart(Part({"x": X, "y": torch.zeros(3)}, np.array([0, 2, 3])), CPU, torch.float64)
-    assert units(LanguageModel, part).tolist() == [5, 5]
+    assert units(LanguageModel, part).tolist() == [[5, 5]]
     scores = LanguageModel.scores(own.outputs(zero, X), X, part.y).numpy()
     sums = np.array([[scores[:2].sum(), scores[2]]] * 2)
     assert summary(sums, units(LanguageModel, part), LanguageModel)["perplexity"] == pytest.approx(6)
-    figures = summary(np.array([[5 * np.log(2), 5 * np.log(8)]] * 2), np.array([5, 5]), LanguageModel)
+    figures = summary(np.array([[5 * np.log(2), 5 * np.log(8)]] * 2), np.array([[5, 5]]), LanguageModel)
     assert figures["perplexity"] == pytest.approx(4) and figures["client_mean"] == pytest.approx(5)
     assert figures["worst_tenth"] == pytest.approx(8) and figures["loss"] == pytest.approx(np.log(4))
 

@@ -60,7 +60,7 @@ def every_reading(run: Path) -> tuple:
     return repr(values), theta.tolist(), rows.tolist()
 
 
-@pytest.mark.parametrize("name", [*(name for name in FILES if name != "scores.parquet"), RESULT])
+@pytest.mark.parametrize("name", [*(name for name in FILES if name not in ("scores.parquet", "evidence.json")), RESULT])
 def test_damage_to_a_finished_run_is_found(
     name: str, place: Path, tmp_path: Path, flips: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
