@@ -18,6 +18,7 @@ from selffl_cli.methods import METHODS
 from selffl_cli.runs.folder import METRICS, RESULT
 
 pytestmark = pytest.mark.timeout(1500)  # many short processes: slow on a machine that is busy
+DELIVERED = ["--set", "train.delivery_rounds=1"]  # which actperfl-eb needs
 ALL = [name for name in METHODS if name != "oracle"]  # which wants known variances
 SHORT = ["train", "tiny.toml", "--data", "./blobs", "--set", "train.rounds=3", "--checkpoint-seconds", "0"]
 
@@ -57,10 +58,10 @@ def test_ranks_that_share_no_memory_give_the_same_bits_also_after_one_was_killed
     more = ["--set", "train.rounds=40", "--method", "actperfl:pool=all"]
     with monkeypatch.context() as patch:
         patch.chdir(place)
-        assert main([*SHORT, *methods(ALL), "--runs", "alone"]) == 0
+        assert main([*SHORT, *DELIVERED, *methods(ALL), "--runs", "alone"]) == 0
         assert main([*SHORT, *more, "--runs", "alone"]) == 0
 
-    two = torchrun(place, 2, *SHORT, *methods(ALL), "--runs", "ranks", "--client-store", "disk")
+    two = torchrun(place, 2, *SHORT, *DELIVERED, *methods(ALL), "--runs", "ranks", "--client-store", "disk")
     output, errors = two.communicate(timeout=600)
     assert two.returncode == 0 and "error" not in errors and output.count("round 3/3") == len(ALL)
 
