@@ -30,6 +30,7 @@ def drawn(rank: int, size: int, dtype: torch.dtype) -> torch.Tensor:
     size=st.sampled_from([0, 1, 7, SLOT // 8, SLOT // 8 + 1, SLOT // 2 + 3]),
     dtype=st.sampled_from([torch.int32, torch.int64]),
 )
+@pytest.mark.slow
 def test_sums_and_broadcasts_of_any_size(world: int, size: int, dtype: torch.dtype) -> None:
     def program(collective: Collective) -> None:
         for _ in range(3):  # both halves of the memory, and the first again

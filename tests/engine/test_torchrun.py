@@ -17,7 +17,7 @@ from selffl_cli.cli.main import main
 from selffl_cli.methods import METHODS
 from selffl_cli.runs.folder import METRICS, RESULT
 
-pytestmark = pytest.mark.timeout(1500)  # many short processes: slow on a machine that is busy
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]  # many short processes: slow on a machine that is busy
 DELIVERED = ["--set", "train.delivery_rounds=1"]  # which actperfl-eb needs
 ALL = [name for name in METHODS if name != "oracle"]  # which wants known variances
 SHORT = ["train", "tiny.toml", "--data", "./blobs", "--set", "train.rounds=3", "--checkpoint-seconds", "0"]

@@ -14,6 +14,7 @@ nbformat = pytest.importorskip("nbformat", reason="needs nbclient: pip install '
 nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install 'selffl[test]'")
 pytest.importorskip("ipykernel", reason="needs ipykernel: pip install 'selffl[test]'")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # of the client's own event loop
 ]

@@ -24,7 +24,7 @@ from selffl_cli.shards.writer import ShardData, write_shards
 from selffl_cli.training.controls import Controls
 from selffl_cli.training.loop import Training
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 TOML = """
 name = "tiny"
 [data]

@@ -23,7 +23,7 @@ from selffl_cli.files.atomic import write_whole
 from selffl_cli.planning import tuning
 from selffl_cli.runs.folder import LOCK, METRICS, RESULT
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 WARM = TOML + '[warm_start]\nmethod = "fedavg"\nrounds = 3\n'
 TRAIN = ["train", "warm.toml", "--data", "./blobs", "--seeds", "0-1", "--checkpoint-seconds", "0"]
 ALONE, BESIDE = ["--jobs", "1", "--workers", "1"], ["--jobs", "2", "--workers", "1"]

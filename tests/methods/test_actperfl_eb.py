@@ -191,6 +191,7 @@ def test_both_engines_find_and_deliver_the_same(batch_size: int | None, choice: 
     assert first.gradients.tolist() == second.gradients.tolist()
 
 
+@pytest.mark.slow
 def test_the_grid_is_doubled_while_the_best_amount_stands_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_table, "FIRST_END", 4)
     problem = logistic()

@@ -193,6 +193,7 @@ def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path: Path, no_pictur
 # what is written and shown
 
 
+@pytest.mark.slow
 def test_same_runs_same_bytes(tmp_path: Path) -> None:
     five_seeds(tmp_path / "runs")
     stated = [claim("actperfl:test.personal", "fedavg:test.personal", paper="+2")]

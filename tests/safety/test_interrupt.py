@@ -16,6 +16,8 @@ from tiny import arguments, comparable, make_place, only_run
 from selffl_cli.cli.main import main
 from selffl_cli.runs.folder import CHECKPOINT, RESULT, RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
