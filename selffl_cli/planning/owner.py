@@ -52,8 +52,10 @@ def owned(experiment: str, folder: Path) -> Iterator[None]:
 def take(experiment: str, folder: Path) -> None:
     """Write down that `folder` belongs to this experiment, where its name does not say so."""
     path = experiment_path(experiment).resolve()
+    if _recorded(folder) == path:
+        return  # also where nothing may be written
     shipped = path.parent == experiments_folder().resolve()
-    if (shipped and path.stem == folder.name and not (folder / FILE).exists()) or _recorded(folder) == path:
+    if shipped and path.stem == folder.name and not (folder / FILE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     content = {"shipped": path.stem} if shipped else {"toml": os.path.relpath(path, folder.resolve())}
