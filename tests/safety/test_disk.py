@@ -161,6 +161,9 @@ def test_permission_denied_is_one_line(words: list[str], place: Path, tmp_path: 
     (place / "locked").mkdir(exist_ok=True)
     (place / "locked").chmod(0o555)
     words = [str(only_run(place / "whole")) if word == "whole/tiny" else word for word in words]
+    # once where it may write, so that all modules are at hand: nobody may not be able to read Python's own
+    (place / f"free-{words[0]}").mkdir()
+    assert main_in(place, [word.replace("locked", f"free-{words[0]}") for word in words]) == 0
     said = tmp_path / "said"
     said.touch()
     code, text = ended(words, place, become_nobody, said)
