@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import UsageError
 from . import options as opt
-
-if TYPE_CHECKING:
-    from .start import Asked
 
 
 class Axis(StrEnum):
@@ -84,7 +81,8 @@ def report(
             f"--check: {loaded.name} states no claim with required = true, so there is nothing that could fail; state "
             "one, or leave --check out"
         )
-    command = _command(asked, out) + ["--include"] * include + ["--svg"] * svg
+    command = ["selffl", "report", experiment, *asked.words(), *(["--out", str(out)] if out is not None else [])]
+    command += ["--include"] * include + ["--svg"] * svg
     command += [word for axis in x for word in ("--x", axis.value)] if x != DEFAULT_AXES else []
 
     console = Terminal(stderr=as_json)
@@ -114,12 +112,3 @@ def report(
     console.print(f"page: {made.folder / 'README.md'}", soft_wrap=True)
     if check:
         check_claims(made.entries)
-
-
-def _command(asked: Asked, out: Path | None) -> list[str]:
-    """The words that ask for this report again."""
-    command = ["selffl", "report", asked.experiment]
-    for name, value in (("--runs", asked.runs if asked.runs != Path("runs") else None), ("--out", out), *(
-        ("--data", text) for text in asked.data), ("--rounds", asked.rounds), ("--init", asked.init)):  # fmt: skip
-        command += [name, str(value)] if value is not None else []
-    return command + [word for text in asked.settings for word in ("--set", text)]

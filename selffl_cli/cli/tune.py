@@ -84,12 +84,8 @@ def tune(
 
             print_json(chosen)
             return
-        command = ["selffl", "train", experiment]
-        command += [word for text in method or [] for word in ("--method", text)]
-        command += [word for text in data or [] for word in ("--data", text)]
-        command += [word for text in set_ or [] for word in ("--set", text)]
-        command += ["--source", str(source)] * (source is not None) + ["--init", str(init)] * (init is not None)
-        command += ["--runs", str(runs)] * (runs != Path("runs"))
+        methods = [word for text in asked.methods for word in ("--method", text)]
+        command = ["selffl", "train", experiment, *methods, *asked.words()]
         line = Text.assemble("next: ", (shlex.join(command), "bold"), "  to train with the best of each grid")
         console.print(line, soft_wrap=True)
 

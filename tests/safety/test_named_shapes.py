@@ -122,8 +122,11 @@ def test_members_of_an_npz_that_are_no_arrays(content: bytes, tmp_path: Path) ->
     refused(lambda folder: mnist._writers(folder, raw), tmp_path)
 
 
-def changed(folder: Path, change: Callable[[list[dict[str, Any]], dict[str, Any]], None]) -> list[str]:
-    """What the report notes of a run whose lines and result were changed and sealed again."""
+Change = Callable[[list[dict[str, Any]], dict[str, Any]], None]
+
+
+def reseal(folder: Path, change: Change) -> None:
+    """A run in `folder` whose lines and result were changed, with checksums that fit."""
     runs.make(folder)
     metrics, result = folder / RUN / "metrics.jsonl", folder / RUN / "result.json"
     lines, content = [json.loads(line) for line in metrics.read_text().splitlines()], json.loads(result.read_text())
@@ -131,6 +134,11 @@ def changed(folder: Path, change: Callable[[list[dict[str, Any]], dict[str, Any]
     metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     result.write_text(json.dumps(content))
     runs.mend(folder)
+
+
+def changed(folder: Path, change: Change) -> list[str]:
+    """What the report notes of a run whose lines and result were changed and sealed again."""
+    reseal(folder, change)
     try:
         found = collect(runs.EXPERIMENT, folder / "runs", include=True)
     except SelfflError as error:  # the only run was left out
@@ -175,13 +183,7 @@ def without(lines: list[dict[str, Any]], result: dict[str, Any]) -> None:
 
 
 def test_metrics_without_figures(tmp_path: Path) -> None:
-    runs.make(tmp_path)
-    metrics, result = tmp_path / RUN / "metrics.jsonl", tmp_path / RUN / "result.json"
-    lines, content = [json.loads(line) for line in metrics.read_text().splitlines()], json.loads(result.read_text())
-    without(lines, content)
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result.write_text(json.dumps(content))
-    runs.mend(tmp_path)
+    reseal(tmp_path, without)
     try:
         runs.report(tmp_path)
     except SelfflError as error:
